@@ -1,0 +1,41 @@
+//! Embeds the migrations, and refuses to build what refinery would silently pass over: a badly
+//! named, duplicate or missing file.
+
+#[path = "schema/files.rs"]
+pub mod files;
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::{env, fs};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed=migrations");
+    println!("cargo::rerun-if-changed=src/schema/files.rs");
+    let folder = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("migrations");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&folder)? {
+        names.push(entry?.file_name().to_string_lossy().into_owned());
+    }
+    let files = match files::in_order(names) {
+        Ok(files) => files,
+        Err(line) => {
+            println!("cargo::error={line}");
+            return Ok(());
+        }
+    };
+    let mut list = String::from("&[\n");
+    for file in files {
+        let path = folder.join(format!("{}.sql", file.stem));
+        writeln!(
+            list,
+            "    ({}, {:?}, include_str!({:?})),",
+            file.version,
+            file.stem,
+            path.display().to_string()
+        )?;
+    }
+    list.push_str("]\n");
+    fs::write(Path::new(&env::var("OUT_DIR")?).join("migrations.rs"), list)?;
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! The command line: what was asked for, and the exit code.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{DatabaseArgs, DecodeArgs, LogArgs, RulesArgs, WorkerArgs, Wrong};
+use crate::queue::{Queue, Trouble};
+use crate::store::Store;
+use crate::{archive, schema, shutdown, telemetry, worker};
+
+/// Done.
+const DONE: u8 = 0;
+/// Failed.
+const FAILED: u8 = 1;
+/// Wrong usage or configuration.
+const USAGE: u8 = 2;
+
+/// Moves Amazon SES events from SQS into PostgreSQL report tables.
+///
+/// Without a command it migrates the schema (a no-op when current), then consumes until SIGTERM or
+/// SIGINT, drains within 25 seconds, and exits 0. A second signal stops it at once.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+#[command(after_help = "Exit codes: 0 done; 1 failed; 2 wrong usage or configuration.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    database: DatabaseArgs,
+    #[command(flatten)]
+    worker: WorkerArgs,
+    #[command(flatten)]
+    rules: RulesArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show what message bodies decode to: one JSON line each; no database, no AWS
+    Decode(DecodeArgs),
+}
+
+/// A failure and its exit code.
+struct Failure {
+    code: u8,
+    line: String,
+}
+
+impl From<Wrong> for Failure {
+    fn from(wrong: Wrong) -> Self {
+        Self { code: USAGE, line: wrong.to_string() }
+    }
+}
+
+fn failed(line: impl std::fmt::Display) -> Failure {
+    Failure { code: FAILED, line: line.to_string() }
+}
+
+/// Runs what the arguments ask for.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage(&error),
+    };
+    let outcome =
+        telemetry::init(&cli.log).map_err(Failure::from).and_then(|()| match &cli.command {
+            Some(Command::Decode(args)) => decode(args),
+            None => consume(&cli),
+        });
+    ExitCode::from(match outcome {
+        Ok(()) => DONE,
+        Err(failure) => {
+            say(&failure.line);
+            failure.code
+        }
+    })
+}
+
+/// `--help` and `--version` are answers; anything else is one line.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // Fails only if nobody reads it.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let text = error.render().to_string();
+    let line = text
+        .lines()
+        .take_while(|line| !line.trim().is_empty())
+        .map(str::trim)
+        .collect::<Vec<_>>()
+        .join(" ");
+    say(&format!("{} (see --help)", line.trim_start_matches("error: ")));
+    ExitCode::from(USAGE)
+}
+
+#[expect(clippy::print_stderr, reason = "the one line that says what to mend")]
+fn say(line: &str) {
+    eprintln!("ses-reports: {line}");
+}
+
+fn decode(args: &DecodeArgs) -> Result<(), Failure> {
+    let unreadable =
+        archive::decode_files(&args.files, &args.rules.rules(), &mut std::io::stdout().lock())
+            .map_err(|error| failed(format!("could not write: {error}")))?;
+    match unreadable.first() {
+        None => Ok(()),
+        Some(first) => Err(Failure { code: USAGE, line: first.clone() }),
+    }
+}
+
+fn consume(cli: &Cli) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Runtime::new().map_err(failed)?;
+    let outcome = runtime.block_on(async {
+        if cli.worker.migrate_only { migrate_only(cli).await } else { work(cli).await }
+    });
+    // Whatever still waits in the background has no say in when the process ends.
+    runtime.shutdown_background();
+    outcome
+}
+
+#[expect(clippy::print_stdout, reason = "the deploy step prints what it did")]
+async fn migrate_only(cli: &Cli) -> Result<(), Failure> {
+    let database = cli.database.check()?;
+    let (status, applied) =
+        schema::migrate(&database.options, &database.schema).await.map_err(failed)?;
+    for migration in &applied {
+        println!("applied {} in {} ms", migration.name, migration.took.as_millis());
+    }
+    let name = database.schema.as_str();
+    if status.is_newer() {
+        println!("{}", newer(name, &status));
+    } else if applied.is_empty() {
+        println!("schema {name} is current at version {}: nothing to do", status.version);
+    } else {
+        println!("schema {name} is now at version {}", status.version);
+    }
+    Ok(())
+}
+
+async fn work(cli: &Cli) -> Result<(), Failure> {
+    // All settings are checked before anything is touched.
+    let database = cli.database.check()?;
+    let (queue_url, settings) = cli.worker.check()?;
+    let stop = shutdown::on_signals().map_err(failed)?;
+
+    let status = if cli.worker.no_migrate {
+        schema::require(&database.options, &database.schema).await
+    } else {
+        schema::migrate(&database.options, &database.schema).await.map(|(status, applied)| {
+            for migration in &applied {
+                tracing::info!(took_ms = migration.took.as_millis(), "applied {}", migration.name);
+            }
+            status
+        })
+    };
+    let status = status.map_err(|error| failed(format!("PostgreSQL: {error}")))?;
+    if status.is_newer() {
+        tracing::warn!("{}", newer(database.schema.as_str(), &status));
+    }
+
+    // One connection per writer, one for the partitions.
+    let connections = u32::from(cli.worker.writers) + 1;
+    let store = Store::connect(database.options, database.schema, database.timeout, connections)
+        .await
+        .map_err(|error| failed(format!("PostgreSQL: {error}")))?;
+    let visibility = std::time::Duration::from_secs(cli.worker.visibility_timeout.into());
+    let queue = Queue::new(queue_url, visibility).await;
+    let attributes = queue.attributes().await.map_err(|error| Failure {
+        code: if error.trouble == Trouble::Refused { USAGE } else { FAILED },
+        line: format!("SQS_QUEUE_URL: {error}"),
+    })?;
+    if !attributes.has_redrive {
+        tracing::warn!(
+            "the queue has no redrive policy: a message that cannot even be stored as a dead letter would come for ever"
+        );
+    }
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        schema_version = status.version,
+        pollers = settings.pollers,
+        writers = settings.writers,
+        messages_waiting = attributes.visible,
+        "consuming"
+    );
+    worker::run(queue, store, cli.rules.rules(), settings, stop).await.map(|_| ()).map_err(failed)
+}
+
+fn newer(schema: &str, status: &schema::Status) -> String {
+    format!(
+        "schema {schema} is at version {}, newer than this binary knows ({}): running with it as it is",
+        status.version,
+        schema::newest()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_an_environment_variable_of_its_name() {
+        for argument in Cli::command().get_arguments() {
+            let Some(flag) = argument.get_long() else { continue };
+            if ["help", "version"].contains(&flag) {
+                continue;
+            }
+            let expected = flag.to_uppercase().replace('-', "_");
+            assert_eq!(argument.get_env().and_then(|env| env.to_str()), Some(expected.as_str()));
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The settings: flags with environment variables of the same name, checked once.
+
+use std::path::PathBuf;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use clap::builder::{BoolishValueParser, NonEmptyStringValueParser};
+use clap::{Args, ValueEnum};
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::postgres::PgConnectOptions;
+
+use crate::decode::Rules;
+use crate::queue::LONGEST_VISIBILITY;
+use crate::schema::SchemaName;
+
+/// A setting that is missing or wrong: one line that says what to mend.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Wrong(String);
+
+impl Wrong {
+    pub(crate) fn new(line: String) -> Self {
+        Self(line)
+    }
+}
+
+/// Where the report tables are.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "PostgreSQL")]
+pub struct DatabaseArgs {
+    /// PostgreSQL, as `postgres://user:password@host/database`; add ?sslmode=verify-full&sslrootcert=FILE
+    #[arg(long, env, hide_env_values = true, value_name = "URL")]
+    pub database_url: Option<SecretString>,
+
+    /// The PostgreSQL schema that the service owns; created if missing
+    #[arg(long, env, default_value = "aws_reports", value_name = "NAME")]
+    pub database_schema: String,
+
+    /// Seconds that one transaction may take before it is given up and tried again
+    #[arg(long, env, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub database_timeout: u64,
+}
+
+/// How events are read.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Events")]
+pub struct RulesArgs {
+    /// The SES message tag that says what kind of mail it is
+    #[arg(long, env, default_value = "report_type", value_name = "TAG", value_parser = NonEmptyStringValueParser::new())]
+    pub report_type_tag: String,
+
+    /// The SES message tag that names the customer
+    #[arg(long, env, default_value = "user_id", value_name = "TAG", value_parser = NonEmptyStringValueParser::new())]
+    pub user_id_tag: String,
+}
+
+/// What the worker does and how much of it at once.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Worker")]
+pub struct WorkerArgs {
+    /// The queue. Region, credentials and endpoint come from the usual AWS_* variables
+    #[arg(long, env, value_name = "URL")]
+    pub sqs_queue_url: Option<String>,
+
+    /// Apply pending migrations, say which, and exit: the deploy step
+    #[arg(long, env, value_parser = BoolishValueParser::new(), conflicts_with_all = ["no_migrate", "exit_when_idle"])]
+    pub migrate_only: bool,
+
+    /// Consume without migrating; refuses a schema that is older than this binary needs
+    #[arg(long, env, value_parser = BoolishValueParser::new())]
+    pub no_migrate: bool,
+
+    /// Exit once nothing arrived for that long and all is written and deleted
+    #[arg(long, env, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub exit_when_idle: Option<u64>,
+
+    /// Long polls at once
+    #[arg(long, env, default_value_t = 4, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=128))]
+    pub pollers: u16,
+
+    /// Transactions at once
+    #[arg(long, env, default_value_t = 2, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=32))]
+    pub writers: u16,
+
+    /// Write a batch at this many rows
+    #[arg(long, env, default_value_t = 1_000, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    pub batch_rows: u32,
+
+    /// Write a batch at this many bytes of message bodies
+    #[arg(long, env, default_value_t = 8_388_608, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_bytes: u32,
+
+    /// Write a batch when its first message has waited that long
+    #[arg(long, env, default_value_t = 50, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(..=60_000))]
+    pub batch_linger: u64,
+
+    /// Hold at most this many messages between receive and delete
+    #[arg(long, env, default_value_t = 5_000, value_name = "MESSAGES", value_parser = clap::value_parser!(u32).range(10..))]
+    pub max_in_flight: u32,
+
+    /// Hold at most about this many bytes of message bodies between receive and delete
+    #[arg(long, env, default_value_t = 67_108_864, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1_048_576..))]
+    pub max_in_flight_bytes: u32,
+
+    /// Seconds that a received message stays hidden from other workers; renewed while it is held,
+    /// so this is how long a crash delays what was in flight
+    #[arg(long, env, default_value_t = 120, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(2..=i64::from(LONGEST_VISIBILITY)))]
+    pub visibility_timeout: u32,
+}
+
+/// The log, on standard error.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Log")]
+pub struct LogArgs {
+    /// What to log: a level, or directives such as `info,ses_reports=debug`
+    #[arg(long, env, global = true, default_value = "info", value_name = "FILTER")]
+    pub log: String,
+
+    /// How to log
+    #[arg(long, env, global = true, default_value = "text", value_name = "FORMAT")]
+    pub log_format: LogFormat,
+}
+
+/// The forms of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `ses-reports decode`.
+#[derive(Debug, Clone, Args)]
+pub struct DecodeArgs {
+    /// Each file is one SQS message body; - is standard input, one body a line
+    #[arg(value_name = "FILE", default_value = "-")]
+    pub files: Vec<PathBuf>,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "see RulesArgs")]
+    pub rules: RulesArgs,
+}
+
+/// PostgreSQL, checked.
+#[derive(Debug, Clone)]
+pub struct Database {
+    /// How to connect.
+    pub options: PgConnectOptions,
+    /// The schema that holds the tables.
+    pub schema: SchemaName,
+    /// What bounds each transaction.
+    pub timeout: Duration,
+}
+
+/// What the worker does and how much of it at once, checked.
+#[derive(Debug, Clone)]
+pub struct WorkerSettings {
+    /// Long polls at once.
+    pub pollers: usize,
+    /// Transactions at once.
+    pub writers: usize,
+    /// A batch is written at this many rows,
+    pub batch_rows: usize,
+    /// at this many bytes of bodies,
+    pub batch_bytes: usize,
+    /// or at this age.
+    pub batch_linger: Duration,
+    /// Most messages between receive and delete.
+    pub max_in_flight: usize,
+    /// Most bytes of their bodies.
+    pub max_in_flight_bytes: usize,
+    /// Exit after that long without a message.
+    pub exit_when_idle: Option<Duration>,
+}
+
+impl DatabaseArgs {
+    /// Checks what was given.
+    ///
+    /// # Errors
+    /// One line that says what to mend, without the password.
+    pub fn check(&self) -> Result<Database, Wrong> {
+        let url =
+            self.database_url.as_ref().map(|url| url.expose_secret().trim()).unwrap_or_default();
+        if url.is_empty() {
+            return Err(Wrong(
+                "DATABASE_URL is missing: set it to postgres://user:password@host/database"
+                    .to_owned(),
+            ));
+        }
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            return Err(Wrong(
+                "DATABASE_URL is no PostgreSQL URL: it starts with postgres://".to_owned(),
+            ));
+        }
+        let options = PgConnectOptions::from_str(url).map_err(|error| {
+            Wrong(format!("DATABASE_URL cannot be read: {}", crate::store::explain(&error)))
+        })?;
+        let schema = SchemaName::new(&self.database_schema)
+            .map_err(|error| Wrong(format!("DATABASE_SCHEMA: {error}")))?;
+        Ok(Database {
+            options: options.application_name("ses-reports"),
+            schema,
+            timeout: Duration::from_secs(self.database_timeout),
+        })
+    }
+}
+
+impl RulesArgs {
+    /// The rules for decode.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        Rules {
+            report_type_tag: self.report_type_tag.clone(),
+            user_id_tag: self.user_id_tag.clone(),
+        }
+    }
+}
+
+impl WorkerArgs {
+    /// Checks what was given: the queue's URL and the settings.
+    ///
+    /// # Errors
+    /// One line that says what to mend.
+    pub fn check(&self) -> Result<(String, WorkerSettings), Wrong> {
+        let url = self.sqs_queue_url.as_deref().map(str::trim).unwrap_or_default();
+        if url.is_empty() {
+            return Err(Wrong(
+                "SQS_QUEUE_URL is missing: set it to https://sqs.REGION.amazonaws.com/ACCOUNT/QUEUE".to_owned(),
+            ));
+        }
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            return Err(Wrong(
+                "SQS_QUEUE_URL is no URL: it starts with https:// (an ARN or a name will not do)"
+                    .to_owned(),
+            ));
+        }
+        let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        let settings = WorkerSettings {
+            pollers: self.pollers.into(),
+            writers: self.writers.into(),
+            batch_rows: size(self.batch_rows),
+            batch_bytes: size(self.batch_bytes),
+            batch_linger: Duration::from_millis(self.batch_linger),
+            max_in_flight: size(self.max_in_flight),
+            max_in_flight_bytes: size(self.max_in_flight_bytes),
+            exit_when_idle: self.exit_when_idle.map(Duration::from_secs),
+        };
+        Ok((url.to_owned(), settings))
+    }
+}

@@ -1,0 +1,109 @@
+//! The one form in which recipients are compared.
+
+/// What is cut from both ends: the white space of RFC 5322 and its kin. Not every Unicode space,
+/// so that the SQL function `aws_report_address` can say the same.
+const BLANKS: [char; 6] = [' ', '\t', '\r', '\n', '\u{b}', '\u{c}'];
+
+/// An address as reports hold it: lower case, without display name or angle brackets; `None` where
+/// nothing is left.
+///
+/// SES writes `Jane <jane@example.com>`, `"Doe, J" <…>`, encoded words (RFC 2047) before the
+/// brackets, quoted local parts (`"j."@example.com`, which keep their quotes) and bare addresses.
+/// The SQL function `aws_report_address` computes the same; an integration test compares them.
+#[must_use]
+pub fn normalise(address: &str) -> Option<String> {
+    let bare = in_brackets(address).or_else(|| at_the_end(address)).unwrap_or(address);
+    let bare = bare.trim_matches(BLANKS);
+    (!bare.is_empty()).then(|| bare.to_lowercase())
+}
+
+/// What stands between the first `<` and the next `>` (or the end), both outside quotes.
+fn in_brackets(address: &str) -> Option<&str> {
+    let inside = &address[end_of_run(address, '<')?..];
+    let inside = inside.strip_prefix('<')?;
+    Some(&inside[..end_of_run(inside, '>').unwrap_or_else(|| before_open_quote(inside))])
+}
+
+/// The last `<…>` at the very end: for a display name whose quotes do not close.
+fn at_the_end(address: &str) -> Option<&str> {
+    let (_, inside) = address.trim_end_matches(BLANKS).strip_suffix('>')?.rsplit_once('<')?;
+    (!inside.contains('>')).then_some(inside)
+}
+
+/// Where the first `stop` outside a quoted string stands; `None` without one, or where a quoted
+/// string before it does not close.
+fn end_of_run(text: &str, stop: char) -> Option<usize> {
+    let mut quoted = false;
+    let mut escaped = false;
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            _ if c == stop && !quoted => return Some(at),
+            _ => {}
+        }
+    }
+    None
+}
+
+/// The length of `text` up to a quoted string that does not close, or all of it.
+fn before_open_quote(text: &str) -> usize {
+    let mut open = None;
+    let mut escaped = false;
+    for (at, c) in text.char_indices() {
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if open.is_some() => escaped = true,
+            '"' => open = if open.is_some() { None } else { Some(at) },
+            _ => {}
+        }
+    }
+    open.unwrap_or(text.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn becomes(address: &str, expected: &str) {
+        assert_eq!(normalise(address).as_deref(), Some(expected), "from {address:?}");
+    }
+
+    #[test]
+    fn bare_addresses_are_trimmed_and_lower_cased() {
+        becomes("jane@example.com", "jane@example.com");
+        becomes(" Jane+Tag@EXAMPLE.com\n", "jane+tag@example.com");
+        becomes("JÖRG@Bücher.example", "jörg@bücher.example");
+    }
+
+    #[test]
+    fn display_names_and_brackets_go() {
+        becomes("Jane Doe <jane@example.com>", "jane@example.com");
+        becomes("<jane@example.com>", "jane@example.com");
+        becomes(r#""Doe, Jane <VIP>" <Jane@example.com>"#, "jane@example.com");
+        becomes(r#""a \" < b" <jane@example.com>"#, "jane@example.com");
+        becomes("=?UTF-8?Q?J=C3=B6rg?= <joerg@example.com>", "joerg@example.com");
+        becomes("Jane <jane@example.com> (work)", "jane@example.com");
+        becomes("Jane <jane@example.com", "jane@example.com");
+    }
+
+    #[test]
+    fn quoted_local_parts_stay_quoted() {
+        becomes(r#""Test."@example.com"#, r#""test."@example.com"#);
+        becomes(r#""a<b>c"@example.com"#, r#""a<b>c"@example.com"#);
+        becomes(r#"X <"a>b"@example.com>"#, r#""a>b"@example.com"#);
+    }
+
+    #[test]
+    fn an_open_quote_does_not_hide_the_address() {
+        becomes(r#""Jane <jane@example.com>"#, "jane@example.com");
+    }
+
+    #[test]
+    fn nothing_is_none() {
+        for nothing in ["", "  ", "<>", "Jane <>", "\t<\r\n>"] {
+            assert_eq!(normalise(nothing), None, "from {nothing:?}");
+        }
+    }
+}

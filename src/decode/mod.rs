@@ -1,0 +1,75 @@
+//! Decode: an SQS body becomes rows, an acknowledgement, or a dead letter. No I/O happens here.
+//!
+//! `envelope` takes the event out of what carries it, `event` reads it into rows; `kind`,
+//! `address`, `timestamp`, `text` and `identity` each know one thing about what SES writes.
+
+pub mod address;
+mod envelope;
+mod event;
+pub mod identity;
+mod kind;
+mod outcome;
+pub mod text;
+pub mod timestamp;
+
+#[cfg(test)]
+mod tests;
+
+use time::OffsetDateTime;
+
+use envelope::Letter;
+pub use outcome::{Acknowledged, Outcome, Reason, Rejection};
+
+/// What an operator can choose about the reading of events.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// The message tag that holds the kind of mail.
+    pub report_type_tag: String,
+    /// The message tag that holds the customer.
+    pub user_id_tag: String,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self { report_type_tag: "report_type".to_owned(), user_id_tag: "user_id".to_owned() }
+    }
+}
+
+/// Decodes one SQS message body.
+///
+/// `sqs_message_id` becomes the notification id of events that came without an envelope; `now`
+/// bounds the clocks of events. A body with several letters (Lambda and `receive-message`
+/// wrappers) is taken whole or not at all: one bad letter makes all of it a dead letter.
+#[must_use]
+pub fn decode(
+    body: &str,
+    sqs_message_id: Option<&str>,
+    rules: &Rules,
+    now: OffsetDateTime,
+) -> Outcome {
+    match rows_or_acknowledged(body, sqs_message_id, rules, now) {
+        Ok((rows, Some(acknowledged))) if rows.is_empty() => Outcome::Acknowledged(acknowledged),
+        Ok((rows, _)) if rows.is_empty() => Outcome::DeadLetter(Reason::NotAnEvent.into()),
+        Ok((rows, _)) => Outcome::Events(rows),
+        Err(rejection) => Outcome::DeadLetter(rejection),
+    }
+}
+
+fn rows_or_acknowledged(
+    body: &str,
+    sqs_message_id: Option<&str>,
+    rules: &Rules,
+    now: OffsetDateTime,
+) -> Result<(Vec<crate::row::EventRow>, Option<Acknowledged>), Rejection> {
+    let mut rows = Vec::new();
+    let mut acknowledged = None;
+    for letter in envelope::open(body, sqs_message_id)? {
+        match letter {
+            Letter::Event { event, notification_id } => {
+                rows.append(&mut event::rows(&event, notification_id.as_deref(), rules, now)?);
+            }
+            Letter::Acknowledged(what) => acknowledged = Some(what),
+        }
+    }
+    Ok((rows, acknowledged))
+}

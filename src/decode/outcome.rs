@@ -1,0 +1,106 @@
+//! What a body can turn out to be.
+
+use std::fmt;
+
+use crate::row::EventRow;
+
+/// What one SQS message body turned out to be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// SES events: one row per event and recipient, never empty.
+    Events(Vec<EventRow>),
+    /// Nothing to store and nothing wrong: counted, then deleted.
+    Acknowledged(Acknowledged),
+    /// Not understood: stored whole, then deleted.
+    DeadLetter(Rejection),
+}
+
+/// Messages that belong on the queue and say nothing about a mail that was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acknowledged {
+    /// The plain text that SES publishes whenever an event destination is made.
+    TopicValidation,
+    /// SNS `SubscriptionConfirmation` or `UnsubscribeConfirmation`. Their URL is never visited.
+    SubscriptionControl,
+    /// `AmazonSnsSubscriptionSucceeded`, which identity feedback sends when it is set up.
+    FeedbackTest,
+    /// Inbound mail (`Received`).
+    InboundMail,
+    /// EventBridge events of `aws.ses` that are about no mail (VDM Advisor, Sending Status).
+    OtherSesEvent,
+    /// `s3:TestEvent`.
+    S3Test,
+}
+
+impl fmt::Display for Acknowledged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TopicValidation => "topic validation",
+            Self::SubscriptionControl => "subscription control",
+            Self::FeedbackTest => "feedback test",
+            Self::InboundMail => "inbound mail",
+            Self::OtherSesEvent => "other SES event",
+            Self::S3Test => "S3 test",
+        })
+    }
+}
+
+/// Why a body is a dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// One of a small set, to group by.
+    pub reason: Reason,
+    /// What exactly was wrong, for a person. It may quote the body: it is stored, never logged.
+    pub detail: Option<String>,
+}
+
+impl Rejection {
+    pub(super) fn new(reason: Reason, detail: impl Into<String>) -> Self {
+        Self { reason, detail: Some(detail.into()) }
+    }
+}
+
+impl From<Reason> for Rejection {
+    fn from(reason: Reason) -> Self {
+        Self { reason, detail: None }
+    }
+}
+
+/// The reasons for dead letters; their texts stand in `aws_report_dead_letter.reason`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// Nothing but white space.
+    Empty,
+    /// Plain text or broken JSON.
+    NotJson,
+    /// JSON without an SES event in it.
+    NotAnEvent,
+    /// An event without `mail.messageId`.
+    NoMessageId,
+    /// Neither the event nor the mail names a recipient.
+    NoRecipient,
+    /// Neither the event nor the mail has a readable time.
+    NoTimestamp,
+    /// Older than SES: a broken clock.
+    Before2011,
+    /// More than two days ahead: a broken clock.
+    TooFarAhead,
+    /// PostgreSQL refused the values of this message alone.
+    Refused,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "empty body",
+            Self::NotJson => "not JSON",
+            Self::NotAnEvent => "not an SES event",
+            Self::NoMessageId => "no message id",
+            Self::NoRecipient => "no recipient",
+            Self::NoTimestamp => "no readable timestamp",
+            Self::Before2011 => "dated before 2011",
+            Self::TooFarAhead => "dated more than two days ahead",
+            Self::Refused => "refused by PostgreSQL",
+        })
+    }
+}

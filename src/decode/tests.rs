@@ -1,0 +1,410 @@
+//! What events become: whom they concern, when they happened, what their reports learn.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use time::macros::datetime;
+
+use super::*;
+use crate::row::{Bounce, EventRow, Milestone};
+
+const NOW: OffsetDateTime = datetime!(2026-11-21 12:00:00 UTC);
+const MESSAGE: &str = "0102018f1e2d3c4b-00112233-4455-6677-8899-aabbccddeeff-000000";
+
+fn mail() -> Value {
+    json!({
+        "timestamp": "2026-11-20T10:00:00.123Z",
+        "messageId": MESSAGE,
+        "source": "Shop <orders@shop.example>",
+        "destination": ["jane@example.com"],
+        "commonHeaders": {"subject": "Your order"},
+        "tags": {"ses:configuration-set": ["main"], "user_id": ["42"]},
+    })
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "json! makes values")]
+/// An event of a type with its own object, about a mail with some fields replaced.
+fn event(name: &str, key: &str, own: Value, mail_changes: Value) -> Value {
+    let mut mail = mail();
+    merge(&mut mail, mail_changes);
+    json!({"eventType": name, "mail": mail, key: own})
+}
+
+fn merge(into: &mut Value, changes: Value) {
+    let (Value::Object(into), Value::Object(changes)) = (into, changes) else {
+        panic!("objects only")
+    };
+    for (key, value) in changes {
+        into.insert(key, value);
+    }
+}
+
+fn outcome(body: &Value) -> Outcome {
+    decode(&body.to_string(), Some("sqs-id"), &Rules::default(), NOW)
+}
+
+fn rows(body: &Value) -> Vec<EventRow> {
+    match outcome(body) {
+        Outcome::Events(rows) => rows,
+        other => panic!("{other:?} from {body}"),
+    }
+}
+
+fn one(body: &Value) -> EventRow {
+    let mut rows = rows(body);
+    assert_eq!(rows.len(), 1, "from {body}");
+    rows.remove(0)
+}
+
+fn reason(body: &Value) -> Reason {
+    match outcome(body) {
+        Outcome::DeadLetter(rejection) => rejection.reason,
+        other => panic!("{other:?} from {body}"),
+    }
+}
+
+fn recipients(rows: &[EventRow]) -> Vec<(&str, bool)> {
+    rows.iter().map(|row| (row.recipient.as_str(), row.ambiguous)).collect()
+}
+
+fn info(row: &EventRow) -> Value {
+    serde_json::from_str(&row.detail.other_info).expect("other_info is JSON")
+}
+
+#[test]
+fn a_send_says_who_what_and_when() {
+    let row = one(&event("Send", "send", json!({}), json!({})));
+    assert_eq!(row.detail.event_type, "Send");
+    assert_eq!(row.detail.timestamp, datetime!(2026-11-20 10:00:00.123 UTC));
+    assert_eq!(row.detail.notification_message_id.as_deref(), Some("sqs-id"));
+    assert_eq!(row.report.user_email, "jane@example.com");
+    assert_eq!(row.report.source_email.as_deref(), Some("orders@shop.example"));
+    assert_eq!(row.report.subject.as_deref(), Some("Your order"));
+    assert_eq!(row.report.user_id.as_deref(), Some("42"));
+    assert_eq!(row.report.report_type.map(|report_type| report_type.name).as_deref(), Some("main"));
+    assert_eq!(row.report.send_at, Some(datetime!(2026-11-20 10:00:00.123 UTC)));
+    assert_eq!(row.report.first, [None; 9]);
+}
+
+#[test]
+fn every_type_finds_its_column_and_its_clock() {
+    let own = "2026-11-20T11:00:00.456Z";
+    for (name, key, milestone, has_clock) in [
+        ("Bounce", "bounce", Milestone::Bounce, true),
+        ("Complaint", "complaint", Milestone::Complaint, true),
+        ("Delivery", "delivery", Milestone::Delivery, true),
+        ("Reject", "reject", Milestone::Reject, false),
+        ("Open", "open", Milestone::Open, true),
+        ("Click", "click", Milestone::Click, true),
+        ("Rendering Failure", "failure", Milestone::RenderingFailure, false),
+        ("DeliveryDelay", "deliveryDelay", Milestone::DeliveryDelay, true),
+        ("Subscription", "subscription", Milestone::Subscription, true),
+    ] {
+        let row = one(&event(name, key, json!({"timestamp": own}), json!({})));
+        assert_eq!(row.detail.event_type, name);
+        let expected = if has_clock {
+            datetime!(2026-11-20 11:00:00.456 UTC)
+        } else {
+            datetime!(2026-11-20 10:00:00.123 UTC)
+        };
+        assert_eq!(row.report.first[milestone.index()], Some(expected), "{name}");
+        assert_eq!(row.report.first.iter().flatten().count(), 1, "{name}");
+        let proves_send = !matches!(milestone, Milestone::Reject | Milestone::RenderingFailure);
+        assert_eq!(row.report.send_at.is_some(), proves_send, "{name}");
+    }
+}
+
+#[test]
+fn either_key_names_any_type() {
+    let mut body = event("Send", "send", json!({}), json!({}));
+    let published = one(&body);
+    let name = body.as_object_mut().expect("an object").remove("eventType").expect("a type");
+    body["notificationType"] = name;
+    assert_eq!(one(&body), published);
+}
+
+#[test]
+fn three_recipients_with_three_fates_are_three_reports() {
+    let three = json!({"destination": ["a@example.com", "b@example.com", "c@example.com"]});
+    let sent = rows(&event("Send", "send", json!({}), three.clone()));
+    assert_eq!(
+        recipients(&sent),
+        [("a@example.com", false), ("b@example.com", false), ("c@example.com", false)]
+    );
+    let bounce = json!({"bounceType": "Permanent", "bounceSubType": "NoEmail", "bouncedRecipients": [{"emailAddress": "A <A@example.com>", "status": "5.1.1"}]});
+    let bounced = one(&event("Bounce", "bounce", bounce, three.clone()));
+    let delivered = one(&event(
+        "Delivery",
+        "delivery",
+        json!({"recipients": ["b@example.com"]}),
+        three.clone(),
+    ));
+    let complained = one(&event(
+        "Complaint",
+        "complaint",
+        json!({"complainedRecipients": [{"emailAddress": "c@example.com"}]}),
+        three,
+    ));
+    assert_eq!(
+        [bounced.report.id, delivered.report.id, complained.report.id],
+        [sent[0].report.id, sent[1].report.id, sent[2].report.id]
+    );
+    assert_eq!(
+        bounced.report.bounce,
+        Some(Bounce { bounce_type: "Permanent".to_owned(), sub_type: Some("NoEmail".to_owned()) })
+    );
+    assert_eq!(info(&bounced)["recipient"]["status"], "5.1.1");
+    assert_eq!(info(&bounced)["bounce"].get("bouncedRecipients"), None);
+    assert_eq!(info(&bounced)["as_sent"]["to"], "A <A@example.com>");
+}
+
+#[test]
+fn opens_and_clicks_of_several_recipients_are_ambiguous() {
+    let two = json!({"destination": ["a@example.com", "B@example.com", "b@example.com"]});
+    for (name, key) in [("Open", "open"), ("Click", "click")] {
+        let alone = rows(&event(name, key, json!({}), json!({})));
+        assert_eq!(recipients(&alone), [("jane@example.com", false)]);
+        let several = rows(&event(name, key, json!({}), two.clone()));
+        assert_eq!(recipients(&several), [("a@example.com", true), ("b@example.com", true)]);
+        assert_eq!(info(&several[0])["ambiguous"], true);
+    }
+}
+
+#[test]
+fn a_list_that_names_nobody_falls_back_to_the_destinations() {
+    for (name, key, list) in [
+        ("Bounce", "bounce", "bouncedRecipients"),
+        ("Complaint", "complaint", "complainedRecipients"),
+        ("Delivery", "delivery", "recipients"),
+        ("DeliveryDelay", "deliveryDelay", "delayedRecipients"),
+    ] {
+        for own in
+            [json!({}), json!({list: []}), json!({list: null}), json!({list: [{}]}), json!(null)]
+        {
+            let found = rows(&event(name, key, own, json!({})));
+            assert_eq!(recipients(&found), [("jane@example.com", true)], "{name}");
+        }
+    }
+}
+
+#[test]
+fn an_unknown_type_is_kept() {
+    let body = event(
+        "Teleported",
+        "teleport",
+        json!({"timestamp": "2026-11-20T12:00:00Z", "to": "Mars"}),
+        json!({}),
+    );
+    let row = one(&body);
+    assert_eq!(row.detail.event_type, "Teleported");
+    assert_eq!(row.detail.timestamp, datetime!(2026-11-20 12:00:00 UTC));
+    assert_eq!(row.report.first, [None; 9]);
+    assert!(row.report.send_at.is_some());
+    assert_eq!(info(&row)["teleport"]["to"], "Mars");
+}
+
+#[test]
+fn what_makes_no_event_is_a_dead_letter() {
+    let send = |changes: Value| event("Send", "send", json!({}), changes);
+    assert_eq!(reason(&json!({"eventType": "Send"})), Reason::NoMessageId);
+    assert_eq!(reason(&send(json!({"messageId": null}))), Reason::NoMessageId);
+    assert_eq!(reason(&send(json!({"messageId": " "}))), Reason::NoMessageId);
+    assert_eq!(reason(&send(json!({"destination": []}))), Reason::NoRecipient);
+    assert_eq!(reason(&send(json!({"destination": ["<>"]}))), Reason::NoRecipient);
+    assert_eq!(reason(&send(json!({"timestamp": "<date:1>"}))), Reason::NoTimestamp);
+    assert_eq!(reason(&send(json!({"timestamp": "2010-12-31T23:59:59Z"}))), Reason::Before2011);
+    assert_eq!(
+        reason(&send(json!({"timestamp": "2026-11-23T12:00:00.001Z"}))),
+        Reason::TooFarAhead
+    );
+    assert_eq!(rows(&send(json!({"timestamp": "2026-11-23T12:00:00Z"}))).len(), 1);
+}
+
+#[test]
+fn optional_fields_may_be_missing_or_null_or_odd() {
+    for changes in [
+        json!({"source": null, "commonHeaders": null, "tags": null, "headers": null}),
+        json!({"tags": {}, "commonHeaders": {}, "headers": []}),
+        json!({"tags": {"user_id": []}, "headersTruncated": "false", "headers": [{"name": 1}]}),
+        json!({"tags": [], "commonHeaders": "x", "source": 5}),
+    ] {
+        let row = one(&event("Send", "send", json!(null), changes));
+        assert_eq!(row.recipient, "jane@example.com");
+    }
+    let row = one(&event(
+        "Delivery",
+        "delivery",
+        json!({"timestamp": "soon", "recipients": ["jane@example.com"]}),
+        json!({}),
+    ));
+    assert_eq!(
+        row.detail.timestamp,
+        datetime!(2026-11-20 10:00:00.123 UTC),
+        "falls back to the mail's"
+    );
+}
+
+#[test]
+fn tags_choose_the_type_and_the_customer() {
+    let tagged = |tags: Value| one(&event("Send", "send", json!({}), json!({"tags": tags}))).report;
+    let name = |tags| tagged(tags).report_type.map(|report_type| report_type.name);
+    assert_eq!(
+        name(json!({"report_type": ["invoice"], "ses:configuration-set": ["main"]})).as_deref(),
+        Some("invoice")
+    );
+    assert_eq!(name(json!({"report_type": "invoice"})).as_deref(), Some("invoice"));
+    assert_eq!(name(json!({"report_type": ["default"]})), None);
+    assert_eq!(name(json!({})), None);
+    let rules = Rules { report_type_tag: "kind".to_owned(), user_id_tag: "customer".to_owned() };
+    let body =
+        event("Send", "send", json!({}), json!({"tags": {"kind": ["k"], "customer": ["c"]}}));
+    let Outcome::Events(rows) = decode(&body.to_string(), None, &rules, NOW) else {
+        panic!("an event")
+    };
+    assert_eq!(rows[0].report.user_id.as_deref(), Some("c"));
+    assert_eq!(
+        rows[0].report.report_type.as_ref().map(|report_type| report_type.name.as_str()),
+        Some("k")
+    );
+}
+
+#[test]
+fn long_values_are_shortened_and_stand_whole_in_other_info() {
+    let address = format!("{}@example.com", "x".repeat(120));
+    let subject = "s".repeat(300);
+    let message_id = "m".repeat(80);
+    let row = one(&event(
+        "Send",
+        "send",
+        json!({}),
+        json!({"destination": [address], "commonHeaders": {"subject": subject}, "messageId": message_id}),
+    ));
+    assert_eq!(row.report.user_email.chars().count(), 100);
+    assert_eq!(row.report.subject.as_deref().map(str::len), Some(200));
+    assert_eq!(row.report.message_id.len(), 64);
+    assert_eq!(
+        row.report.id,
+        identity::report_id(&message_id, &address),
+        "ids are made of whole values"
+    );
+    let as_sent = &info(&row)["as_sent"];
+    assert_eq!(
+        [&as_sent["to"], &as_sent["subject"], &as_sent["message_id"]],
+        [&json!(address), &json!(subject), &json!(message_id)]
+    );
+}
+
+#[test]
+fn nul_becomes_the_replacement_character_everywhere() {
+    let body = r#"{"eventType":"Send","send":{},"mail":{"messageId":"m\u0000","timestamp":"2026-11-20T10:00:00Z","destination":["a\u0000b@example.com"],"commonHeaders":{"subject":"\u0000"},"tags":{"x\u0000":["\u0000"]}}}"#;
+    for body in [body.to_owned(), json!({"Type": "Notification", "Message": body}).to_string()] {
+        let Outcome::Events(rows) = decode(&body, None, &Rules::default(), NOW) else {
+            panic!("an event")
+        };
+        assert_eq!(rows[0].recipient, "a\u{fffd}b@example.com");
+        assert_eq!(rows[0].report.subject.as_deref(), Some("\u{fffd}"));
+        assert!(!rows[0].detail.other_info.contains("u0000"), "{}", rows[0].detail.other_info);
+    }
+}
+
+#[test]
+fn identity_feedback_and_event_publishing_of_one_bounce_are_one_fact() {
+    let bounce = |time: &str| json!({"bounceType": "Permanent", "feedbackId": "f-1", "timestamp": time, "bouncedRecipients": [{"emailAddress": "jane@example.com"}]});
+    let published = one(&event("Bounce", "bounce", bounce("2026-11-20T11:00:00.789Z"), json!({})));
+    let mut feedback =
+        event("Bounce", "bounce", bounce("2026-11-20T11:00:00.000Z"), json!({"tags": null}));
+    let name = feedback.as_object_mut().expect("an object").remove("eventType").expect("a type");
+    feedback["notificationType"] = name;
+    let feedback = one(&feedback);
+    assert_eq!(
+        (published.report.id, published.detail.id),
+        (feedback.report.id, feedback.detail.id)
+    );
+}
+
+#[test]
+fn the_envelope_is_no_part_of_the_identity() {
+    let body = event(
+        "Click",
+        "click",
+        json!({"link": "https://a.example", "timestamp": "2026-11-20T11:00:00Z"}),
+        json!({}),
+    );
+    let raw = one(&body);
+    let sns = one(&json!({"Type": "Notification", "MessageId": "n", "Message": body.to_string()}));
+    let bridge = one(
+        &json!({"id": "e", "source": "aws.ses", "detail-type": "Email Clicked", "detail": body}),
+    );
+    assert_eq!((raw.detail.id, raw.report.id), (sns.detail.id, sns.report.id));
+    assert_eq!((raw.detail.id, raw.report.id), (bridge.detail.id, bridge.report.id));
+}
+
+/// Any JSON, built of what events are built of.
+fn json_like() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        "\\PC{0,12}".prop_map(Value::from),
+        proptest::sample::select(vec![
+            "Bounce",
+            "2026-11-20T10:00:00Z",
+            "a@b.example",
+            MESSAGE,
+            "Open"
+        ])
+        .prop_map(Value::from),
+    ];
+    leaf.prop_recursive(5, 40, 5, |inner| {
+        let key = proptest::sample::select(vec![
+            "eventType",
+            "notificationType",
+            "mail",
+            "bounce",
+            "open",
+            "messageId",
+            "timestamp",
+            "destination",
+            "tags",
+            "bouncedRecipients",
+            "emailAddress",
+            "commonHeaders",
+            "headers",
+            "Type",
+            "Message",
+            "detail",
+            "detail-type",
+            "source",
+            "Records",
+            "Body",
+            "subject",
+            "user_id",
+        ]);
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+            proptest::collection::vec((key, inner), 0..6).prop_map(|entries| Value::Object(
+                entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+            )),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn any_text_has_an_outcome(body in any::<String>()) {
+        let _ = decode(&body, None, &Rules::default(), NOW);
+    }
+
+    #[test]
+    fn any_json_has_an_outcome_and_its_rows_fit(body in json_like(), own in json_like(), mail in json_like()) {
+        for body in [body, json!({"eventType": "Bounce", "bounce": own, "mail": mail})] {
+            if let Outcome::Events(rows) = decode(&body.to_string(), None, &Rules::default(), NOW) {
+                prop_assert!(!rows.is_empty());
+                for row in rows {
+                    prop_assert!(row.report.user_email.chars().count() <= text::ADDRESS);
+                    prop_assert!(row.report.message_id.chars().count() <= text::MESSAGE_ID);
+                    prop_assert!(!row.detail.other_info.contains('\0'));
+                }
+            }
+        }
+    }
+}

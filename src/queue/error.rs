@@ -1,0 +1,117 @@
+//! What the SDK's errors mean to a worker.
+
+use std::error::Error as StdError;
+
+use aws_sdk_sqs::error::{BuildError, ProvideErrorMetadata, SdkError};
+
+/// A call to SQS that failed as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    /// What to do about it.
+    pub trouble: Trouble,
+    /// One line for a person: SQS's code and message, or the cause below it.
+    pub message: String,
+}
+
+/// The two classes of errors by what helps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// Time: throttling, 5xx, no connection, no answer.
+    Unavailable,
+    /// A person: no such queue, no permission, no credentials, a key that cannot be used.
+    Refused,
+}
+
+impl Error {
+    pub(super) fn from_sdk<E, R>(error: &SdkError<E, R>) -> Self
+    where
+        E: ProvideErrorMetadata + StdError + 'static,
+        SdkError<E, R>: StdError,
+    {
+        let Some(service) = error.as_service_error() else {
+            let message = causes(error);
+            return Self { trouble: trouble_of_causes(&message), message };
+        };
+        let code = service.code().unwrap_or("unknown error");
+        let message = match service.message() {
+            Some(message) => format!("{code}: {message}"),
+            None => code.to_owned(),
+        };
+        Self { trouble: trouble_of_code(code), message }
+    }
+
+    pub(super) fn from_build(error: &BuildError) -> Self {
+        Self { trouble: Trouble::Unavailable, message: error.to_string() }
+    }
+}
+
+/// Everything that is not known to heal is a person's business: it is asked for slowly.
+fn trouble_of_code(code: &str) -> Trouble {
+    let heals = [
+        "Throttl",
+        "OverLimit",
+        "TooManyRequests",
+        "RequestLimitExceeded",
+        "SlowDown",
+        "Internal",
+        "ServiceUnavailable",
+        "RequestTimeout",
+        "unknown error",
+        "ServiceFailure",
+        "ServerException",
+    ];
+    if heals.iter().any(|part| code.contains(part)) {
+        Trouble::Unavailable
+    } else {
+        Trouble::Refused
+    }
+}
+
+fn trouble_of_causes(message: &str) -> Trouble {
+    if message.contains("credentials") { Trouble::Refused } else { Trouble::Unavailable }
+}
+
+/// The error and what caused it, each said once.
+fn causes(error: &dyn StdError) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !line.contains(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        cause = error.source();
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_fall_into_their_class() {
+        for code in [
+            "ThrottlingException",
+            "RequestThrottled",
+            "AWS.SimpleQueueService.OverLimit",
+            "OverLimit",
+            "InternalFailure",
+            "ServiceUnavailable",
+        ] {
+            assert_eq!(trouble_of_code(code), Trouble::Unavailable, "{code}");
+        }
+        for code in [
+            "AccessDenied",
+            "AccessDeniedException",
+            "AWS.SimpleQueueService.NonExistentQueue",
+            "InvalidClientTokenId",
+            "ExpiredToken",
+            "KMS.AccessDeniedException",
+        ] {
+            assert_eq!(trouble_of_code(code), Trouble::Refused, "{code}");
+        }
+    }
+}

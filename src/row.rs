@@ -1,0 +1,242 @@
+//! The rows that an event becomes, and the fold that joins the rows of one report.
+
+use std::cmp::Ordering;
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// One event and one recipient: a row of the detail table and what it says about its report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventRow {
+    /// The row of `aws_report_detail`.
+    pub detail: DetailRow,
+    /// What the event adds to the row of `aws_reports`.
+    pub report: ReportRow,
+    /// The whole recipient, normalised, not shortened.
+    pub recipient: String,
+    /// The whole SES message id, not shortened.
+    pub message_id: String,
+    /// Whether the event does not say which of the mail's recipients it is about.
+    pub ambiguous: bool,
+}
+
+/// A row of `aws_report_detail`, less the columns that it shares with its report.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DetailRow {
+    /// See [`crate::decode::identity::detail_id`].
+    pub id: Uuid,
+    /// SNS `MessageId`, EventBridge `id` or SQS `MessageId`: for tracing only.
+    pub notification_message_id: Option<String>,
+    /// As SES spells it in event publishing.
+    pub event_type: String,
+    /// The event's own clock, to the microsecond.
+    pub timestamp: OffsetDateTime,
+    /// What else the event says, as JSON.
+    pub other_info: String,
+}
+
+/// What events say about one mail to one recipient. [`ReportRow::merge`] makes it a fold that does
+/// not depend on the order of the events; `store/write.sql` continues the same fold in the table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReportRow {
+    /// See [`crate::decode::identity::report_id`].
+    pub id: Uuid,
+    /// The recipient as the column holds it.
+    pub user_email: String,
+    /// The SES message id as the column holds it.
+    pub message_id: String,
+    /// `None` is the type `default`.
+    pub report_type: Option<ReportType>,
+    /// The customer, from a message tag.
+    pub user_id: Option<String>,
+    /// The sender's address as the column holds it.
+    pub source_email: Option<String>,
+    /// The subject as the column holds it.
+    pub subject: Option<String>,
+    /// When SES accepted the mail.
+    pub send_at: Option<OffsetDateTime>,
+    /// The first occurrence of each kind of event, in the order of [`Milestone::ALL`].
+    pub first: [Option<OffsetDateTime>; Milestone::ALL.len()],
+    /// The strongest bounce.
+    pub bounce: Option<Bounce>,
+}
+
+/// A kind of mail: a row of `aws_report_type`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReportType {
+    /// See [`crate::decode::identity::report_type_id`]. Of two types the greater id stays.
+    pub id: i64,
+    /// The name as the column holds it.
+    pub name: String,
+}
+
+/// The kinds of events whose first occurrence a report keeps in a column of its own (`send_at`,
+/// which every event but two proves, is not among them).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each is the SES event of that name")]
+pub enum Milestone {
+    Bounce,
+    Complaint,
+    Delivery,
+    Reject,
+    Open,
+    Click,
+    RenderingFailure,
+    DeliveryDelay,
+    Subscription,
+}
+
+impl Milestone {
+    /// All of them, in the order of [`ReportRow::first`].
+    pub const ALL: [Self; 9] = [
+        Self::Bounce,
+        Self::Complaint,
+        Self::Delivery,
+        Self::Reject,
+        Self::Open,
+        Self::Click,
+        Self::RenderingFailure,
+        Self::DeliveryDelay,
+        Self::Subscription,
+    ];
+
+    /// Its place in [`ReportRow::first`].
+    #[must_use]
+    pub fn index(self) -> usize {
+        Self::ALL.iter().position(|one| *one == self).unwrap_or(0)
+    }
+}
+
+/// `bounceType` and `bounceSubType`, open sets: SES adds to both.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bounce {
+    /// `Permanent`, `Undetermined`, `Transient`, or one that SES added later.
+    pub bounce_type: String,
+    /// `General`, `NoEmail`, `OnAccountSuppressionList`, `MailboxFull`, …
+    pub sub_type: Option<String>,
+}
+
+impl Bounce {
+    /// The stronger of two: by type, and of two alike the one whose subtype comes first.
+    fn stronger(self, other: Self) -> Self {
+        let by_type =
+            (self.rank().cmp(&other.rank())).then_with(|| other.bounce_type.cmp(&self.bounce_type));
+        match by_type {
+            Ordering::Greater => self,
+            Ordering::Less => other,
+            Ordering::Equal => Self {
+                sub_type: least(self.sub_type, other.sub_type),
+                bounce_type: self.bounce_type,
+            },
+        }
+    }
+
+    /// The SQL function `aws_report_bounce_order` says the same.
+    fn rank(&self) -> u8 {
+        match self.bounce_type.as_str() {
+            "Permanent" => 4,
+            "Undetermined" => 3,
+            "Transient" => 2,
+            _ => 1,
+        }
+    }
+}
+
+impl ReportRow {
+    /// Joins what two sets of events say about one report. Commutative, associative, idempotent.
+    pub fn merge(&mut self, other: Self) {
+        debug_assert_eq!(self.id, other.id, "only rows of one report can be merged");
+        self.report_type = self.report_type.take().max(other.report_type);
+        self.user_id = least(self.user_id.take(), other.user_id);
+        self.source_email = least(self.source_email.take(), other.source_email);
+        self.subject = least(self.subject.take(), other.subject);
+        self.send_at = least(self.send_at, other.send_at);
+        for (mine, theirs) in self.first.iter_mut().zip(other.first) {
+            *mine = least(*mine, theirs);
+        }
+        self.bounce = match (self.bounce.take(), other.bounce) {
+            (Some(mine), Some(theirs)) => Some(mine.stronger(theirs)),
+            (mine, theirs) => mine.or(theirs),
+        };
+    }
+}
+
+/// PostgreSQL's `LEAST`: the smaller of what is there. Strings compare by bytes, as the columns'
+/// collation `C` does.
+fn least<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn time() -> impl Strategy<Value = OffsetDateTime> {
+        (1_300_000_000_i64..1_900_000_000)
+            .prop_map(|secs| OffsetDateTime::from_unix_timestamp(secs).expect("the range is valid"))
+    }
+
+    fn bounce() -> impl Strategy<Value = Bounce> {
+        (
+            "Permanent|Undetermined|Transient|New|Newer",
+            proptest::option::of("General|NoEmail|Suppressed"),
+        )
+            .prop_map(|(bounce_type, sub_type)| Bounce { bounce_type, sub_type })
+    }
+
+    prop_compose! {
+        /// What some event says about one and the same report.
+        pub(crate) fn report()(
+            report_type in proptest::option::of((0_i64..3).prop_map(|id| ReportType { id, name: format!("type {id}") })),
+            user_id in proptest::option::of("[ab]{1,2}"),
+            source_email in proptest::option::of("[ab]@example.com"),
+            subject in proptest::option::of("\\PC{1,2}"),
+            send_at in proptest::option::of(time()),
+            first in proptest::array::uniform9(proptest::option::of(time())),
+            bounce in proptest::option::of(bounce()),
+        ) -> ReportRow {
+            ReportRow {
+                id: Uuid::nil(),
+                user_email: "jane@example.com".to_owned(),
+                message_id: "m".to_owned(),
+                report_type, user_id, source_email, subject, send_at, first, bounce,
+            }
+        }
+    }
+
+    fn merged(rows: impl IntoIterator<Item = ReportRow>) -> Option<ReportRow> {
+        rows.into_iter().reduce(|mut sum, row| {
+            sum.merge(row);
+            sum
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn order_duplicates_and_grouping_change_nothing(
+            (rows, shuffled) in proptest::collection::vec(report(), 1..8).prop_flat_map(|rows| {
+                let twice: Vec<_> = rows.iter().chain(&rows).cloned().collect();
+                (Just(rows), Just(twice).prop_shuffle())
+            }),
+            split in 0_usize..16,
+        ) {
+            let split = split.min(shuffled.len());
+            let halves = [merged(shuffled[..split].to_vec()), merged(shuffled[split..].to_vec())];
+            prop_assert_eq!(merged(halves.into_iter().flatten()), merged(rows));
+        }
+    }
+
+    #[test]
+    fn a_permanent_bounce_beats_a_transient_one_with_its_subtype() {
+        let bounce = |bounce_type: &str, sub_type: &str| Bounce {
+            bounce_type: bounce_type.to_owned(),
+            sub_type: Some(sub_type.to_owned()),
+        };
+        let stronger = bounce("Transient", "General").stronger(bounce("Permanent", "Suppressed"));
+        assert_eq!(stronger, bounce("Permanent", "Suppressed"));
+    }
+}

@@ -1,0 +1,56 @@
+//! The rules for the names of migration files. Shared with the build script, which refuses to build
+//! what breaks them: refinery passes over a badly named file with a log line.
+
+/// A migration file by its name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileName {
+    /// Its number: 1, 2, 3 without gaps.
+    pub version: u32,
+    /// The name without `.sql`: `V0001__content_ids`.
+    pub stem: String,
+}
+
+/// Checks the names of all files in `migrations/` and puts them in order. `README.md` may stand
+/// beside them.
+///
+/// # Errors
+/// One line that names the file and says what to mend.
+pub fn in_order(names: impl IntoIterator<Item = String>) -> Result<Vec<FileName>, String> {
+    let mut files = Vec::new();
+    for name in names.into_iter().filter(|name| name != "README.md") {
+        files.push(parse(&name)?);
+    }
+    files.sort();
+    for (expected, file) in (1..).zip(&files) {
+        if file.version == expected {
+            continue;
+        }
+        return Err(if file.version < expected {
+            format!("migrations/{}.sql: its number is taken by another file", file.stem)
+        } else {
+            format!("migrations/{}.sql: number V{expected:04} is missing before it", file.stem)
+        });
+    }
+    if files.is_empty() {
+        return Err("migrations/ holds no migration".to_owned());
+    }
+    Ok(files)
+}
+
+fn parse(name: &str) -> Result<FileName, String> {
+    let rule = || format!("migrations/{name}: a migration is named V0001__lower_case_words.sql");
+    let stem = name.strip_suffix(".sql").ok_or_else(rule)?;
+    let (number, words) =
+        stem.strip_prefix('V').and_then(|rest| rest.split_once("__")).ok_or_else(rule)?;
+    let digits = number.len() == 4 && number.bytes().all(|byte| byte.is_ascii_digit());
+    let snake = !words.is_empty()
+        && words.split('_').all(|word| {
+            !word.is_empty()
+                && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        });
+    if !digits || !snake {
+        return Err(rule());
+    }
+    let version = number.parse().map_err(|_| rule())?;
+    Ok(FileName { version, stem: stem.to_owned() })
+}

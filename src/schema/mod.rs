@@ -1,0 +1,386 @@
+//! The schema: the only code that changes it. Migrations are embedded, applied by refinery, and
+//! never by two processes at once.
+
+mod driver;
+pub mod files;
+pub mod partitions;
+
+use std::time::{Duration, Instant};
+
+use refinery::{Migration, Runner};
+use refinery_core::traits::r#async::AsyncQuery as _;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
+
+use crate::backoff::Backoff;
+use driver::Driver;
+
+/// Number, name and SQL of each migration, in order; made by the build script.
+const EMBEDDED: &[(u32, &str, &str)] = include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
+
+/// How long a statement of a migration may wait for a lock, and with it the traffic behind it.
+const LOCK_TIMEOUT: &str = "2s";
+/// How long a migrator waits for another one to end.
+const MIGRATOR_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// The PostgreSQL schema that holds everything the service owns. It is pasted into SQL, so it is
+/// checked once, here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaName(String);
+
+impl SchemaName {
+    /// A name of 1 to 63 lower-case letters, digits and underscores that starts with no digit.
+    ///
+    /// # Errors
+    /// A line that says what a name may be.
+    pub fn new(name: &str) -> Result<Self, String> {
+        let fits = (1..=63).contains(&name.len())
+            && !name.starts_with(|c: char| c.is_ascii_digit())
+            && !name.starts_with("pg_")
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        if fits {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(format!(
+                "{name:?} is no schema name: use up to 63 lower-case letters, digits and _, no digit or pg_ first"
+            ))
+        }
+    }
+
+    /// The name as SQL takes it.
+    #[must_use]
+    pub fn quoted(&self) -> String {
+        format!("\"{}\"", self.0)
+    }
+
+    /// The bare name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Why the schema is not as this binary needs it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A file was changed after it had been applied.
+    #[error(
+        "migration {0} differs from what was applied to this database: an applied migration is never edited; restore it and write a new one"
+    )]
+    Divergent(String),
+    /// A number below the newest applied one was never applied.
+    #[error(
+        "migration {0} was not applied although later ones were: the history of this database has a gap"
+    )]
+    OutOfOrder(String),
+    /// `--no-migrate` on a schema that this binary cannot work with.
+    #[error(
+        "schema {schema} is at version {found}, this ses-reports needs {needed}: run `ses-reports --migrate-only` first"
+    )]
+    Older {
+        /// The schema.
+        schema: String,
+        /// The newest applied migration, 0 for none.
+        found: u32,
+        /// The newest embedded migration.
+        needed: u32,
+    },
+    /// Another migrator does not end.
+    #[error("another migration has been running for {} s (backend {holder}): wait for it or end it", MIGRATOR_TIMEOUT.as_secs())]
+    Locked {
+        /// Process id and application name of the session that holds the lock.
+        holder: String,
+    },
+    /// A migration failed; it was rolled back, and those before it stay.
+    #[error("{0}")]
+    Failed(String),
+    /// PostgreSQL cannot be reached or asked.
+    #[error("{}", crate::store::explain(.0))]
+    Database(#[from] sqlx::Error),
+}
+
+/// A migration that was applied just now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// Its file name without `.sql`.
+    pub name: String,
+    /// How long it took, waits for locks included.
+    pub took: Duration,
+}
+
+/// How a database stands to this binary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// The newest applied version, 0 for none.
+    pub version: u32,
+    /// Embedded migrations that are not applied.
+    pub pending: Vec<String>,
+}
+
+/// The newest version that this binary knows.
+#[must_use]
+pub fn newest() -> u32 {
+    EMBEDDED.last().map_or(0, |(version, ..)| *version)
+}
+
+impl Status {
+    /// Whether a newer binary has migrated this database.
+    #[must_use]
+    pub fn is_newer(&self) -> bool {
+        self.version > newest()
+    }
+}
+
+/// Compares the history of a database with the embedded migrations. Needs no right to change
+/// anything.
+///
+/// # Errors
+/// [`Error::Divergent`] and [`Error::OutOfOrder`] for a history that is not ours.
+pub async fn status(options: &PgConnectOptions, schema: &SchemaName) -> Result<Status, Error> {
+    let mut driver = connect(options, schema).await?;
+    let status = read_status(&mut driver, schema).await;
+    driver.connection.close().await?;
+    status
+}
+
+/// Refuses a schema that is older than this binary needs; accepts a newer one (expand first,
+/// contract later).
+///
+/// # Errors
+/// [`Error::Older`], and what [`status`] finds.
+pub async fn require(options: &PgConnectOptions, schema: &SchemaName) -> Result<Status, Error> {
+    let status = status(options, schema).await?;
+    if status.pending.is_empty() {
+        return Ok(status);
+    }
+    Err(Error::Older {
+        schema: schema.as_str().to_owned(),
+        found: status.version,
+        needed: newest(),
+    })
+}
+
+/// Applies what is pending. Where nothing is, it changes nothing and needs no right to.
+///
+/// One transaction per migration, its history row included. Statements wait at most two seconds
+/// for a lock, and the whole migration is then tried again, so that live traffic goes on.
+///
+/// # Errors
+/// The first migration that fails; those before it stay applied.
+pub async fn migrate(
+    options: &PgConnectOptions,
+    schema: &SchemaName,
+) -> Result<(Status, Vec<Applied>), Error> {
+    let mut driver = connect(options, schema).await?;
+    let outcome = migrate_with(&mut driver, schema).await;
+    // Closing the session gives the advisory lock back too.
+    driver.connection.close().await?;
+    outcome
+}
+
+async fn migrate_with(
+    driver: &mut Driver,
+    schema: &SchemaName,
+) -> Result<(Status, Vec<Applied>), Error> {
+    let status = read_status(driver, schema).await?;
+    if status.pending.is_empty() {
+        return Ok((status, Vec::new()));
+    }
+    lock(&mut driver.connection, schema).await?;
+    create_schema(&mut driver.connection, schema).await?;
+    // What this process waited for may have applied everything.
+    let before = read_status(driver, schema).await?;
+    let report = Runner::new(&embedded())
+        .set_abort_missing(false)
+        .run_async(driver)
+        .await
+        .map_err(|error| failed(&error))?;
+    let applied = report
+        .applied_migrations()
+        .iter()
+        .zip(&driver.took)
+        .map(|(migration, took)| Applied { name: stem(migration), took: *took })
+        .collect();
+    let version = before.version.max(newest());
+    Ok((Status { version, pending: Vec::new() }, applied))
+}
+
+fn failed(error: &refinery::Error) -> Error {
+    match error.kind() {
+        refinery::error::Kind::Connection(what, cause) => Error::Failed(format!("{what}: {cause}")),
+        other => Error::Failed(other.to_string()),
+    }
+}
+
+async fn connect(options: &PgConnectOptions, schema: &SchemaName) -> Result<Driver, Error> {
+    // Startup options, not SET: a RESET in a migration returns to them.
+    let options = options.clone().application_name("ses-reports migrate").options([
+        ("search_path", format!("{},pg_temp", schema.quoted())),
+        ("lock_timeout", LOCK_TIMEOUT.to_owned()),
+        ("client_min_messages", "warning".to_owned()),
+    ]);
+    Ok(Driver { connection: options.connect().await?, took: Vec::new() })
+}
+
+async fn read_status(driver: &mut Driver, schema: &SchemaName) -> Result<Status, Error> {
+    let history = format!("{}.refinery_schema_history", schema.quoted());
+    let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+        .bind(&history)
+        .fetch_one(&mut driver.connection)
+        .await?;
+    let applied = if exists {
+        let query =
+            format!("SELECT version, name, applied_on, checksum FROM {history} ORDER BY version");
+        driver.query(&query).await.map_err(|error| Error::Failed(error.to_string()))?
+    } else {
+        Vec::new()
+    };
+    compare(&applied, &embedded())
+}
+
+fn compare(applied: &[Migration], embedded: &[Migration]) -> Result<Status, Error> {
+    let version = applied.iter().map(version_of).max().unwrap_or(0);
+    let mut pending = Vec::new();
+    for migration in embedded {
+        match applied.iter().find(|applied| applied.version() == migration.version()) {
+            Some(applied) if applied != migration => return Err(Error::Divergent(stem(migration))),
+            Some(_) => {}
+            None if version_of(migration) < version => {
+                return Err(Error::OutOfOrder(stem(migration)));
+            }
+            None => pending.push(stem(migration)),
+        }
+    }
+    Ok(Status { version, pending })
+}
+
+/// Takes the migrators' lock by asking again and again: a session that *waits* for it would
+/// deadlock with a `CREATE INDEX CONCURRENTLY` of the one that holds it.
+async fn lock(connection: &mut PgConnection, schema: &SchemaName) -> Result<(), Error> {
+    let started = Instant::now();
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2))
+        .at_least(Duration::from_millis(50));
+    loop {
+        let locked: bool = sqlx::query_scalar(
+            "SELECT pg_try_advisory_lock(hashtext('ses-reports migrate'), hashtext($1))",
+        )
+        .bind(schema.as_str())
+        .fetch_one(&mut *connection)
+        .await?;
+        if locked {
+            return Ok(());
+        }
+        if started.elapsed() > MIGRATOR_TIMEOUT {
+            return Err(Error::Locked { holder: lock_holder(connection, schema).await? });
+        }
+        tokio::time::sleep(backoff.next_delay()).await;
+    }
+}
+
+async fn lock_holder(connection: &mut PgConnection, schema: &SchemaName) -> Result<String, Error> {
+    let holder: Option<String> = sqlx::query_scalar(
+        "SELECT pid || coalesce(', ' || nullif(application_name, ''), '')
+        FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE locktype = 'advisory' AND granted
+            AND classid = hashtext('ses-reports migrate')::bigint & 4294967295
+            AND objid = hashtext($1)::bigint & 4294967295",
+    )
+    .bind(schema.as_str())
+    .fetch_optional(connection)
+    .await?;
+    Ok(holder.unwrap_or_else(|| "unknown".to_owned()))
+}
+
+/// Asks first: `CREATE SCHEMA IF NOT EXISTS` needs the right to create even where it has nothing
+/// to do.
+async fn create_schema(connection: &mut PgConnection, schema: &SchemaName) -> Result<(), Error> {
+    let exists: bool = sqlx::query_scalar("SELECT to_regnamespace($1) IS NOT NULL")
+        .bind(schema.quoted())
+        .fetch_one(&mut *connection)
+        .await?;
+    if !exists {
+        let sql = format!("CREATE SCHEMA {}", schema.quoted());
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await?;
+    }
+    Ok(())
+}
+
+fn embedded() -> Vec<Migration> {
+    EMBEDDED
+        .iter()
+        .map(|(_, stem, sql)| {
+            #[expect(clippy::expect_used, reason = "the build script has checked every name")]
+            Migration::unapplied(stem, sql).expect("the build script has checked every name")
+        })
+        .collect()
+}
+
+fn version_of(migration: &Migration) -> u32 {
+    u32::try_from(migration.version()).unwrap_or(0)
+}
+
+fn stem(migration: &Migration) -> String {
+    format!("V{:04}__{}", migration.version(), migration.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schema_names_are_safe_to_paste() {
+        for good in ["aws_reports", "_x", "reports2"] {
+            assert!(SchemaName::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "Reports", "2x", "a-b", "a\"b", "a b", "pg_x", &"x".repeat(64)] {
+            assert!(SchemaName::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    fn names(names: &[&str]) -> Result<Vec<u32>, String> {
+        let files = files::in_order(names.iter().map(|name| (*name).to_owned()))?;
+        Ok(files.into_iter().map(|file| file.version).collect())
+    }
+
+    #[test]
+    fn well_named_files_are_put_in_order() {
+        assert_eq!(names(&["V0002__b.sql", "README.md", "V0001__a_1.sql"]), Ok(vec![1, 2]));
+    }
+
+    #[test]
+    fn the_build_names_the_file_that_breaks_a_rule() {
+        for (files, says) in [
+            (&["V1__a.sql"][..], "V1__a.sql"),
+            (&["v0001__a.sql"], "v0001__a.sql"),
+            (&["V0001__Add-Column.sql"], "V0001__Add-Column.sql"),
+            (&["V0001_a.sql"], "V0001_a.sql"),
+            (&["V0001__a.sq"], "V0001__a.sq"),
+            (&["V0001__.sql"], "V0001__.sql"),
+            (&["U0001__a.sql"], "U0001__a.sql"),
+            (&["V0001__a.sql", "V0001__b.sql"], "V0001__b.sql: its number is taken"),
+            (&["V0001__a.sql", "V0003__c.sql"], "V0002 is missing"),
+            (&[], "no migration"),
+        ] {
+            let error = names(files).expect_err("the names break a rule");
+            assert!(error.contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_edited_migration_is_named() {
+        let was = Migration::unapplied("V0001__a", "SELECT 1").expect("a good name");
+        let is = Migration::unapplied("V0001__a", "SELECT 2").expect("a good name");
+        let error = compare(&[was], &[is]).expect_err("it diverges");
+        assert!(error.to_string().contains("V0001__a"), "{error}");
+    }
+
+    #[test]
+    fn a_newer_database_has_nothing_pending() {
+        let known = Migration::unapplied("V0001__a", "SELECT 1").expect("a good name");
+        let newer = Migration::unapplied("V9999__z", "SELECT 1").expect("a good name");
+        let status = compare(&[known.clone(), newer], &[known]).expect("it is ours");
+        assert!(status.is_newer() && status.pending.is_empty());
+    }
+}

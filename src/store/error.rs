@@ -1,0 +1,83 @@
+//! What PostgreSQL's errors mean to a worker.
+
+use std::error::Error as _;
+
+/// Why a write did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The values were refused; the same batch will be refused again. Someone in it is to blame.
+    #[error("PostgreSQL refuses the values")]
+    Refused(Refusal),
+    /// A partition that we knew is gone; it must be asked for again.
+    #[error("a partition is missing")]
+    MissingPartition,
+    /// Another transaction wrote the same rows in another order; the same batch will be written
+    /// when it is tried again.
+    #[error("another transaction was in the way")]
+    Conflict,
+    /// Anything else: the same batch may well be written later, if only after an operator has
+    /// mended something.
+    #[error("{}", explain(.0))]
+    Unavailable(#[source] sqlx::Error),
+    /// No answer in time.
+    #[error("no answer from PostgreSQL within {0} s")]
+    Timeout(u64),
+}
+
+/// The SQLSTATE and the message of a refusal.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    /// Five characters, such as `22P05`.
+    pub code: String,
+    /// PostgreSQL's message. It may quote values: it is stored with the dead letter, never logged.
+    pub message: String,
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        if let sqlx::Error::Encode(cause) = &error {
+            return Self::Refused(Refusal {
+                code: "client".to_owned(),
+                message: cause.to_string(),
+            });
+        }
+        let Some(database) = error.as_database_error() else {
+            return Self::Unavailable(error);
+        };
+        let code = database.code().unwrap_or_default().into_owned();
+        // "no partition of relation … found for row" shares its SQLSTATE with CHECK constraints,
+        // but names no constraint.
+        if code == "23514" && database.constraint().is_none() {
+            return Self::MissingPartition;
+        }
+        // 40 transaction rollback: serialization failure, deadlock.
+        if code.starts_with("40") {
+            return Self::Conflict;
+        }
+        // 22 data exception, 23 integrity violation, 54 program limit exceeded.
+        if code.starts_with("22") || code.starts_with("23") || code.starts_with("54") {
+            return Self::Refused(Refusal { code, message: database.message().to_owned() });
+        }
+        Self::Unavailable(error)
+    }
+}
+
+/// One line that says what went wrong, without values, passwords or addresses.
+#[must_use]
+pub fn explain(error: &sqlx::Error) -> String {
+    if let Some(database) = error.as_database_error() {
+        let code = database.code().unwrap_or_default();
+        return format!("{} (SQLSTATE {code})", database.message());
+    }
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !line.contains(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        cause = error.source();
+    }
+    line
+}

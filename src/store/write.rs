@@ -1,0 +1,201 @@
+//! Writes a batch: one transaction, set-based, idempotent.
+
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Error, Store};
+use crate::batch::Columns;
+use crate::row::{EventRow, Milestone, ReportRow};
+use crate::schema::partitions;
+
+/// A body that became no report row.
+#[derive(Debug, Clone)]
+pub struct DeadLetter<'a> {
+    /// See [`crate::decode::identity::dead_letter_id`].
+    pub id: Uuid,
+    /// The SQS body, whole.
+    pub body: &'a str,
+    /// One of a small set.
+    pub reason: String,
+    /// What exactly was wrong.
+    pub detail: Option<String>,
+    /// The SQS `MessageId`.
+    pub sqs_message_id: &'a str,
+    /// SQS `SentTimestamp`.
+    pub sent_at: Option<OffsetDateTime>,
+    /// SQS `ApproximateReceiveCount`.
+    pub receive_count: Option<i32>,
+}
+
+/// What a transaction changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Detail rows that were not there.
+    pub details: u64,
+    /// Reports that are new or changed.
+    pub reports: u64,
+    /// Dead letters that were not there.
+    pub dead_letters: u64,
+}
+
+impl Store {
+    /// Writes a batch and its dead letters in one transaction. Written again it changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the batch holds values that PostgreSQL cannot take: split it. Any
+    /// other error is worth a later try; after it the batch may be committed or not.
+    pub async fn write(
+        &self,
+        columns: &Columns<'_>,
+        dead_letters: &[DeadLetter<'_>],
+    ) -> Result<Written, Error> {
+        if columns.details.is_empty() && dead_letters.is_empty() {
+            return Ok(Written::default());
+        }
+        match self.try_write(columns, dead_letters).await {
+            Err(Error::MissingPartition) => {
+                self.known(|known| known.months.clear());
+                self.try_write(columns, dead_letters).await
+            }
+            written_or_error => written_or_error,
+        }
+    }
+
+    async fn try_write(
+        &self,
+        columns: &Columns<'_>,
+        dead_letters: &[DeadLetter<'_>],
+    ) -> Result<Written, Error> {
+        let mut connection = self.pool.acquire().await?;
+        let work = async {
+            self.ensure_months(&mut connection, columns).await?;
+            self.transaction(&mut connection, columns, dead_letters).await
+        };
+        let Ok(outcome) = tokio::time::timeout(self.timeout, work).await else {
+            // It still waits for an answer: no other caller may have it.
+            drop(connection.detach());
+            return Err(Error::Timeout(self.timeout.as_secs()));
+        };
+        outcome
+    }
+
+    /// Creates the partitions of months that this process has not seen yet.
+    async fn ensure_months(
+        &self,
+        connection: &mut PgConnection,
+        columns: &Columns<'_>,
+    ) -> Result<(), Error> {
+        for month in &columns.months {
+            if !self.known(|known| known.months.contains(month)) {
+                partitions::ensure(connection, &self.schema, *month).await?;
+                self.known(|known| known.months.insert(*month));
+            }
+        }
+        Ok(())
+    }
+
+    async fn transaction(
+        &self,
+        connection: &mut PgConnection,
+        columns: &Columns<'_>,
+        dead_letters: &[DeadLetter<'_>],
+    ) -> Result<Written, Error> {
+        let mut transaction = connection.begin().await?;
+        let new_types: Vec<(i64, &str)> = self.known(|known| {
+            let unknown =
+                columns.report_types.iter().filter(|(id, _)| !known.report_types.contains(id));
+            unknown.map(|(id, name)| (*id, *name)).collect()
+        });
+        if !new_types.is_empty() {
+            let (ids, names): (Vec<i64>, Vec<&str>) = new_types.iter().copied().unzip();
+            sqlx::query(AssertSqlSafe(self.statements.report_types.as_str()))
+                .bind(ids)
+                .bind(names)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        let mut written = Written::default();
+        if !dead_letters.is_empty() {
+            written.dead_letters = self.insert_dead_letters(&mut transaction, dead_letters).await?;
+        }
+        if !columns.details.is_empty() {
+            (written.details, written.reports) = self.upsert(&mut transaction, columns).await?;
+        }
+        transaction.commit().await?;
+        self.known(|known| known.report_types.extend(new_types.iter().map(|(id, _)| *id)));
+        Ok(written)
+    }
+
+    async fn insert_dead_letters(
+        &self,
+        connection: &mut PgConnection,
+        letters: &[DeadLetter<'_>],
+    ) -> Result<u64, Error> {
+        fn column<'l, T>(
+            letters: &'l [DeadLetter<'l>],
+            of: impl Fn(&'l DeadLetter<'l>) -> T,
+        ) -> Vec<T> {
+            letters.iter().map(of).collect()
+        }
+        let storable = |text: &str| text.replace('\0', "\u{fffd}");
+        let done = sqlx::query(AssertSqlSafe(self.statements.dead_letters.as_str()))
+            .bind(column(letters, |letter| letter.id))
+            .bind(column(letters, |letter| storable(letter.body)))
+            .bind(column(letters, |letter| letter.reason.as_str()))
+            .bind(column(letters, |letter| letter.detail.as_deref().map(storable)))
+            .bind(column(letters, |letter| letter.sqs_message_id))
+            .bind(column(letters, |letter| letter.sent_at))
+            .bind(column(letters, |letter| letter.receive_count))
+            .execute(connection)
+            .await?;
+        Ok(done.rows_affected())
+    }
+
+    async fn upsert(
+        &self,
+        connection: &mut PgConnection,
+        columns: &Columns<'_>,
+    ) -> Result<(u64, u64), Error> {
+        fn detail<'c, T>(columns: &'c Columns<'c>, of: impl Fn(&'c EventRow) -> T) -> Vec<T> {
+            columns.details.iter().map(|row| of(row)).collect()
+        }
+        fn report<'c, T>(columns: &'c Columns<'c>, of: impl Fn(&'c ReportRow) -> T) -> Vec<T> {
+            columns.reports.iter().map(of).collect()
+        }
+        let mut query = sqlx::query_as(AssertSqlSafe(self.statements.write.as_str()))
+            .bind(detail(columns, |row| row.report.id))
+            .bind(detail(columns, |row| row.detail.id))
+            .bind(detail(columns, |row| row.detail.timestamp))
+            .bind(detail(columns, |row| row.detail.event_type.as_str()))
+            .bind(detail(columns, |row| row.report.message_id.as_str()))
+            .bind(detail(columns, |row| row.report.source_email.as_deref()))
+            .bind(detail(columns, |row| row.report.user_email.as_str()))
+            .bind(detail(columns, |row| row.report.subject.as_deref()))
+            .bind(detail(columns, |row| row.detail.notification_message_id.as_deref()))
+            .bind(detail(columns, |row| row.detail.other_info.as_str()))
+            .bind(report(columns, |row| row.id))
+            .bind(report(columns, |row| row.user_email.as_str()))
+            .bind(report(columns, |row| row.message_id.as_str()))
+            .bind(report(columns, |row| {
+                row.report_type.as_ref().map_or(0, |report_type| report_type.id)
+            }))
+            .bind(report(columns, |row| row.user_id.as_deref()))
+            .bind(report(columns, |row| row.source_email.as_deref()))
+            .bind(report(columns, |row| row.subject.as_deref()))
+            .bind(report(columns, |row| row.send_at));
+        for milestone in Milestone::ALL {
+            query = query.bind(columns.first(milestone));
+        }
+        let (details, reports): (i64, i64) = query
+            .bind(report(columns, |row| {
+                row.bounce.as_ref().map(|bounce| bounce.bounce_type.as_str())
+            }))
+            .bind(report(columns, |row| {
+                row.bounce.as_ref().and_then(|bounce| bounce.sub_type.as_deref())
+            }))
+            .fetch_one(connection)
+            .await?;
+        Ok((details.unsigned_abs(), reports.unsigned_abs()))
+    }
+}

@@ -1,0 +1,6 @@
+-- ses-reports: write dead letters
+INSERT INTO {schema}.aws_report_dead_letter (
+    id, body, reason, detail, sqs_message_id, sent_at, receive_count)
+SELECT * FROM UNNEST(
+    $1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::timestamptz[], $7::int[])
+ON CONFLICT DO NOTHING

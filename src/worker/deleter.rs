@@ -1,0 +1,95 @@
+//! Deletes what is written: ten a call, across batches, several calls at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+use super::Shared;
+use super::pending::Deletable;
+use crate::backoff::Backoff;
+use crate::queue::{MOST_PER_CALL, Trouble};
+
+/// Calls at once.
+const MOST_CALLS: usize = 8;
+/// How long a call may wait to be filled.
+const LINGER: Duration = Duration::from_millis(20);
+/// Tries for entries that SQS did not delete though it answered. Then they are left: they come
+/// again, change nothing, and are deleted then.
+const TRIES: u32 = 3;
+
+/// Deletes until the writers are gone and all is deleted.
+pub(super) async fn run(shared: Arc<Shared>, mut written: mpsc::UnboundedReceiver<Deletable>) {
+    let slots = Arc::new(Semaphore::new(MOST_CALLS));
+    let mut calls = JoinSet::new();
+    while let Some(first) = written.recv().await {
+        let mut batch = vec![first];
+        let wait_until = Instant::now() + LINGER;
+        while batch.len() < MOST_PER_CALL {
+            match timeout_at(wait_until, written.recv()).await {
+                Ok(Some(next)) => batch.push(next),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        // The semaphore is never closed.
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            break;
+        };
+        let shared = Arc::clone(&shared);
+        calls.spawn(async move {
+            delete(&shared, batch).await;
+            drop(slot);
+        });
+        while calls.try_join_next().is_some() {}
+    }
+    while calls.join_next().await.is_some() {}
+}
+
+/// Deletes up to ten messages; a call that fails as a whole is tried until it is answered.
+async fn delete(shared: &Shared, mut batch: Vec<Deletable>) {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
+    let mut tries = 0;
+    while !batch.is_empty() {
+        let turn = shared.deleting.turn().await;
+        let handles: Vec<&str> =
+            batch.iter().map(|message| message.receipt_handle.as_str()).collect();
+        let failed = match shared.queue.delete(&handles).await {
+            Ok(failed) => failed,
+            Err(error) => {
+                shared.gate.set_deletes_refused(error.trouble == Trouble::Refused);
+                turn.failed(&error).await;
+                continue;
+            }
+        };
+        turn.succeeded();
+        shared.gate.set_deletes_refused(false);
+        shared.stats.deleted(batch.len() - failed.len());
+        tries += 1;
+        let again: Vec<usize> =
+            failed.iter().filter(|entry| !entry.is_final).map(|entry| entry.index).collect();
+        let left = failed.len() - again.len();
+        if left > 0 || (tries == TRIES && !again.is_empty()) {
+            let left = if tries == TRIES { failed.len() } else { left };
+            shared.stats.not_deleted(left);
+            let code = failed.first().map_or("", |entry| entry.code.as_str());
+            tracing::warn!(
+                messages = left,
+                code,
+                "SQS did not delete messages; they will come again and change nothing"
+            );
+        }
+        if tries == TRIES {
+            return;
+        }
+        let mut index = 0;
+        batch.retain(|_| {
+            index += 1;
+            again.contains(&(index - 1))
+        });
+        if !batch.is_empty() {
+            tokio::time::sleep(backoff.next_delay()).await;
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! Who may receive now: nobody while the database is away or SQS refuses deletes. What would be
+//! received then could only age in memory and burn the queue's redrive limit.
+
+use tokio::sync::watch;
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Closed {
+    database_away: bool,
+    deletes_refused: bool,
+}
+
+/// Opens and closes for all pollers at once.
+#[derive(Debug)]
+pub(super) struct Gate {
+    closed: watch::Sender<Closed>,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { closed: watch::Sender::new(Closed::default()) }
+    }
+}
+
+impl Gate {
+    /// Waits until receiving makes sense.
+    pub(super) async fn open(&self) {
+        // The sender lives as long as self, so this cannot fail.
+        let _ = self.closed.subscribe().wait_for(|closed| *closed == Closed::default()).await;
+    }
+
+    /// Whether receiving makes no sense now.
+    pub(super) fn is_closed(&self) -> bool {
+        *self.closed.borrow() != Closed::default()
+    }
+
+    /// Tells that the database answers or does not; true if that is news.
+    pub(super) fn set_database_away(&self, away: bool) -> bool {
+        self.closed
+            .send_if_modified(|closed| std::mem::replace(&mut closed.database_away, away) != away)
+    }
+
+    /// Tells that SQS carries out deletes or does not.
+    pub(super) fn set_deletes_refused(&self, refused: bool) {
+        self.closed.send_if_modified(|closed| {
+            std::mem::replace(&mut closed.deletes_refused, refused) != refused
+        });
+    }
+}

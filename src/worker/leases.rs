@@ -1,0 +1,176 @@
+//! What is received and not yet written stays hidden from other workers: its visibility timeout is
+//! renewed at half its life, and what is never written is given back.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::Shared;
+use crate::queue::MOST_PER_CALL;
+
+/// A received message that is not yet written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct LeaseId(u64);
+
+#[derive(Debug)]
+struct Lease {
+    receipt_handle: String,
+    visible_again: Instant,
+}
+
+/// The leases of a worker.
+#[derive(Debug)]
+pub(super) struct Leases {
+    visibility: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    last: u64,
+    held: HashMap<LeaseId, Lease>,
+}
+
+impl Leases {
+    pub(super) fn new(visibility: Duration) -> Self {
+        Self { visibility, state: Mutex::default() }
+    }
+
+    /// Takes the lease of a message; `asked` is when the receive began, which SQS's clock cannot
+    /// be ahead of.
+    pub(super) fn take(&self, receipt_handle: &str, asked: Instant) -> LeaseId {
+        self.with(|state| {
+            state.last += 1;
+            let id = LeaseId(state.last);
+            let lease = Lease {
+                receipt_handle: receipt_handle.to_owned(),
+                visible_again: asked + self.visibility,
+            };
+            state.held.insert(id, lease);
+            id
+        })
+    }
+
+    /// The message is written, or nothing more can be done for it.
+    pub(super) fn end(&self, ids: impl IntoIterator<Item = LeaseId>) {
+        self.with(|state| {
+            for id in ids {
+                state.held.remove(&id);
+            }
+        });
+    }
+
+    fn renewed(&self, ids: &[LeaseId], asked: Instant) {
+        self.with(|state| {
+            for id in ids {
+                if let Some(lease) = state.held.get_mut(id) {
+                    lease.visible_again = asked + self.visibility;
+                }
+            }
+        });
+    }
+
+    fn past_half_life(&self, now: Instant) -> Vec<(LeaseId, String)> {
+        self.chosen(|lease| lease.visible_again <= now + self.visibility / 2)
+    }
+
+    fn chosen(&self, choose: impl Fn(&Lease) -> bool) -> Vec<(LeaseId, String)> {
+        self.with(|state| {
+            let chosen = state.held.iter().filter(|(_, lease)| choose(lease));
+            chosen.map(|(id, lease)| (*id, lease.receipt_handle.clone())).collect()
+        })
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        // A panic elsewhere cannot leave the map half changed.
+        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Renews leases at half their life, until it is aborted.
+pub(super) async fn keep_hidden(shared: Arc<Shared>) {
+    let visibility = shared.leases.visibility;
+    let pause = (visibility / 6).clamp(Duration::from_millis(500), Duration::from_secs(20));
+    loop {
+        tokio::time::sleep(pause).await;
+        let due = shared.leases.past_half_life(Instant::now());
+        for chunk in due.chunks(MOST_PER_CALL) {
+            let asked = Instant::now();
+            let handles: Vec<&str> = chunk.iter().map(|(_, handle)| handle.as_str()).collect();
+            match shared.queue.change_visibility(&handles, visibility).await {
+                Ok(failed) => {
+                    let lost =
+                        failed.iter().filter(|entry| entry.is_final).map(|entry| entry.index);
+                    let lost: Vec<usize> = lost.collect();
+                    let ids = |wanted: &dyn Fn(usize) -> bool| -> Vec<LeaseId> {
+                        chunk
+                            .iter()
+                            .enumerate()
+                            .filter(|(at, _)| wanted(*at))
+                            .map(|(_, (id, _))| *id)
+                            .collect()
+                    };
+                    // A lost lease means a redelivery: the message is written twice and counted once.
+                    shared.leases.end(ids(&|at| lost.contains(&at)));
+                    shared
+                        .leases
+                        .renewed(&ids(&|at| !failed.iter().any(|entry| entry.index == at)), asked);
+                }
+                Err(error) => {
+                    tracing::warn!(%error, messages = chunk.len(), "could not keep messages hidden; they may be received twice");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// Makes everything that was received and not written visible at once; tells how many it was.
+pub(super) async fn give_back_all(shared: &Arc<Shared>) -> usize {
+    let unwritten = shared.leases.chosen(|_| true);
+    let mut calls = JoinSet::new();
+    for chunk in unwritten.chunks(MOST_PER_CALL) {
+        let handles: Vec<String> = chunk.iter().map(|(_, handle)| handle.clone()).collect();
+        let queue = shared.queue.clone();
+        calls.spawn(async move {
+            let handles: Vec<&str> = handles.iter().map(String::as_str).collect();
+            queue
+                .change_visibility(&handles, Duration::ZERO)
+                .await
+                .map(|failed| handles.len() - failed.len())
+        });
+    }
+    let mut given_back = 0;
+    while let Some(call) = calls.join_next().await {
+        match call {
+            Ok(Ok(count)) => given_back += count,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "could not give messages back; they stay hidden for a while");
+            }
+            Err(error) => tracing::error!(%error, "giving messages back failed"),
+        }
+    }
+    given_back
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_due_at_half_life_until_it_is_renewed_or_ended() {
+        let leases = Leases::new(Duration::from_mins(1));
+        let started = Instant::now();
+        let (a, b) = (leases.take("a", started), leases.take("b", started));
+        assert!(leases.past_half_life(started + Duration::from_secs(29)).is_empty());
+        let later = started + Duration::from_secs(30);
+        assert_eq!(leases.past_half_life(later).len(), 2);
+        leases.renewed(&[a], later);
+        leases.end([b]);
+        assert!(leases.past_half_life(later).is_empty());
+        assert_eq!(leases.chosen(|_| true), [(a, "a".to_owned())]);
+    }
+}

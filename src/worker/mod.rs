@@ -1,0 +1,158 @@
+//! The worker: receive → decode → batch → write → delete, for ever.
+//!
+//! ```text
+//! pollers ──▶ writers ──▶ deleter        leases: what is received and not yet written stays hidden
+//!  receive     gather      ten a call    gate:   who may receive now
+//!  decode      write                     budget: how much may be held at once
+//! ```
+//! A message is moved along as a [`pending::Pending`]; wherever one is dropped unwritten, its lease
+//! remembers to give it back.
+
+mod deleter;
+mod gate;
+mod idle;
+mod leases;
+mod partitions;
+mod pending;
+mod poller;
+mod shared_backoff;
+mod stats;
+mod writer;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::WorkerSettings;
+use crate::decode::Rules;
+use crate::queue::Queue;
+use crate::store::Store;
+use gate::Gate;
+use leases::Leases;
+use pending::Budget;
+use shared_backoff::SharedBackoff;
+use stats::Stats;
+pub use stats::Summary;
+
+/// From the signal to the end. ECS and Kubernetes kill after 30 s.
+const DRAIN: Duration = Duration::from_secs(25);
+/// Then what is still unwritten is given up, so that there is time to give it back.
+const STOP_WRITING: Duration = Duration::from_secs(16);
+/// Then what is still undeleted stays undeleted: it will come again and change nothing.
+const STOP_DELETING: Duration = Duration::from_secs(20);
+
+/// Everything that the tasks of a worker share.
+struct Shared {
+    queue: Queue,
+    store: Store,
+    rules: Rules,
+    settings: WorkerSettings,
+    gate: Gate,
+    budget: Budget,
+    leases: Leases,
+    receiving: SharedBackoff,
+    deleting: SharedBackoff,
+    stats: Stats,
+    /// No more receives.
+    stop: CancellationToken,
+    /// No more writes: the drain has run out of time.
+    give_up: CancellationToken,
+}
+
+/// Consumes until `stop` is cancelled or, with [`WorkerSettings::exit_when_idle`], until nothing
+/// arrived for that long; then drains and returns within 25 seconds.
+///
+/// # Errors
+/// When a task of the worker ended on its own, which is a defect; it drains all the same.
+pub async fn run(
+    queue: Queue,
+    store: Store,
+    rules: Rules,
+    settings: WorkerSettings,
+    stop: CancellationToken,
+) -> anyhow::Result<Summary> {
+    let shared = Arc::new(Shared {
+        leases: Leases::new(queue.visibility()),
+        budget: Budget::new(settings.max_in_flight, settings.max_in_flight_bytes),
+        gate: Gate::default(),
+        receiving: SharedBackoff::new("receive"),
+        deleting: SharedBackoff::new("delete"),
+        stats: Stats::default(),
+        give_up: CancellationToken::new(),
+        queue,
+        store,
+        rules,
+        settings,
+        stop,
+    });
+
+    let (handed_over, to_write) = mpsc::channel(shared.settings.pollers * 2);
+    let to_write = Arc::new(Mutex::new(to_write));
+    let (written, to_delete) = mpsc::unbounded_channel();
+
+    let mut pollers = JoinSet::new();
+    for _ in 0..shared.settings.pollers {
+        pollers.spawn(poller::run(Arc::clone(&shared), handed_over.clone()));
+    }
+    drop(handed_over);
+    let mut writers = JoinSet::new();
+    for _ in 0..shared.settings.writers {
+        writers.spawn(writer::run(Arc::clone(&shared), Arc::clone(&to_write), written.clone()));
+    }
+    drop(written);
+    let mut deleter = JoinSet::new();
+    deleter.spawn(deleter::run(Arc::clone(&shared), to_delete));
+    let mut helpers = JoinSet::new();
+    helpers.spawn(leases::keep_hidden(Arc::clone(&shared)));
+    helpers.spawn(partitions::create_ahead(Arc::clone(&shared)));
+    helpers.spawn(stats::report(Arc::clone(&shared)));
+    if let Some(idle) = shared.settings.exit_when_idle {
+        helpers.spawn(idle::stop_when_idle(Arc::clone(&shared), idle));
+    }
+
+    // None of these ends before the worker is told to stop.
+    let crashed = tokio::select! {
+        () = shared.stop.cancelled() => false,
+        Some(_) = pollers.join_next() => true,
+        Some(_) = writers.join_next() => true,
+        Some(_) = deleter.join_next() => true,
+    } && !shared.stop.is_cancelled();
+    shared.stop.cancel();
+
+    let began = Instant::now();
+    tracing::info!(held = shared.budget.held(), "draining");
+    join_all(&mut pollers).await;
+    if timeout_at(began + STOP_WRITING, join_all(&mut writers)).await.is_err() {
+        shared.give_up.cancel();
+        join_all(&mut writers).await;
+    }
+    if timeout_at(began + STOP_DELETING, join_all(&mut deleter)).await.is_err() {
+        deleter.abort_all();
+    }
+    helpers.abort_all();
+    let given_back =
+        timeout_at(began + DRAIN - Duration::from_secs(1), leases::give_back_all(&shared)).await;
+    let summary = shared.stats.summary();
+    tracing::info!(
+        given_back = given_back.unwrap_or(0),
+        took_ms = began.elapsed().as_millis(),
+        "drained"
+    );
+    tracing::info!("{summary}");
+    if crashed {
+        anyhow::bail!("a task of the worker ended by itself; what it held will be received again");
+    }
+    Ok(summary)
+}
+
+async fn join_all(tasks: &mut JoinSet<()>) {
+    while let Some(ended) = tasks.join_next().await {
+        if let Err(error) = ended {
+            tracing::error!(%error, "a task of the worker failed");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Gathers batches and writes them, until they are written or the worker gives up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::{Instant, timeout_at};
+
+use super::Shared;
+use super::pending::{Deletable, Pending};
+use crate::backoff::Backoff;
+use crate::batch::Columns;
+use crate::decode::identity::dead_letter_id;
+use crate::decode::{Outcome, Reason, Rejection};
+use crate::store::{DeadLetter, Error, Refusal, Written};
+
+/// What arrives at the writers: what one receive brought.
+pub(super) type HandedOver = Arc<Mutex<mpsc::Receiver<Vec<Pending>>>>;
+
+/// Writes until the pollers are gone and all is written, or the worker gives up. Of several
+/// writers one gathers while the others write.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    handed_over: HandedOver,
+    written: mpsc::UnboundedSender<Deletable>,
+) {
+    while let Some(batch) = gather(&shared, &handed_over).await {
+        if write_all(&shared, batch, &written).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The next batch: full by rows or bytes, or as old as messages may wait. `None` at the end.
+async fn gather(shared: &Shared, handed_over: &HandedOver) -> Option<Vec<Pending>> {
+    let mut handed_over = handed_over.lock().await;
+    let mut batch = handed_over.recv().await?;
+    let wait_until = Instant::now() + shared.settings.batch_linger;
+    while !is_full(shared, &batch) {
+        match timeout_at(wait_until, handed_over.recv()).await {
+            Ok(Some(more)) => batch.extend(more),
+            Ok(None) | Err(_) => break,
+        }
+    }
+    Some(batch)
+}
+
+fn is_full(shared: &Shared, batch: &[Pending]) -> bool {
+    batch.iter().map(Pending::rows).sum::<usize>() >= shared.settings.batch_rows
+        || batch.iter().map(|pending| pending.message.body.len()).sum::<usize>()
+            >= shared.settings.batch_bytes
+}
+
+/// The worker has no time left.
+struct GivenUp;
+
+/// Writes a batch; one that PostgreSQL refuses for its data is halved until the bad message stands
+/// alone, which becomes a dead letter.
+async fn write_all(
+    shared: &Shared,
+    batch: Vec<Pending>,
+    written: &mpsc::UnboundedSender<Deletable>,
+) -> Result<(), GivenUp> {
+    let mut parts = vec![batch];
+    while let Some(mut part) = parts.pop() {
+        match until_written(shared, &part).await? {
+            Ok(changed) => {
+                shared.stats.written(&part, changed);
+                shared.leases.end(part.iter().map(|pending| pending.lease));
+                for pending in part {
+                    // Fails only if the deleter is gone: then the message comes again.
+                    let _ = written.send(pending.into());
+                }
+            }
+            Err(refusal) => match &mut part[..] {
+                [alone] => {
+                    if bury(shared, alone, &refusal) {
+                        parts.push(part);
+                    }
+                }
+                several => {
+                    let half = several.len() / 2;
+                    let rest = part.split_off(half);
+                    parts.extend([rest, part]);
+                }
+            },
+        }
+    }
+    Ok(())
+}
+
+/// Turns a message that PostgreSQL refuses into a dead letter. False if it is one already: then it
+/// is left to the queue's own redrive policy.
+fn bury(shared: &Shared, pending: &mut Pending, refusal: &Refusal) -> bool {
+    let sqs_message_id = &pending.message.id;
+    if matches!(pending.outcome, Outcome::DeadLetter(_)) {
+        tracing::error!(
+            sqs_message_id,
+            code = refusal.code,
+            "PostgreSQL refuses even the dead letter; leaving the message to the queue"
+        );
+        shared.leases.end([pending.lease]);
+        return false;
+    }
+    tracing::warn!(
+        sqs_message_id,
+        code = refusal.code,
+        "PostgreSQL refuses the message; it becomes a dead letter"
+    );
+    let detail = Some(format!("SQLSTATE {}: {}", refusal.code, refusal.message));
+    pending.outcome = Outcome::DeadLetter(Rejection { reason: Reason::Refused, detail });
+    true
+}
+
+/// Tries until PostgreSQL has written or refused the messages. While it is away nothing is
+/// received.
+async fn until_written(
+    shared: &Shared,
+    part: &[Pending],
+) -> Result<Result<Written, Refusal>, GivenUp> {
+    let columns = Columns::of(part.iter().flat_map(|pending| match &pending.outcome {
+        Outcome::Events(rows) => rows.as_slice(),
+        Outcome::Acknowledged(_) | Outcome::DeadLetter(_) => &[],
+    }));
+    let dead_letters: Vec<DeadLetter<'_>> = part.iter().filter_map(dead_letter).collect();
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+    let patiently = async {
+        loop {
+            let error = match shared.store.write(&columns, &dead_letters).await {
+                Ok(written) => {
+                    if shared.gate.set_database_away(false) {
+                        tracing::info!("PostgreSQL answers again; receiving");
+                    }
+                    return Ok(written);
+                }
+                Err(Error::Refused(refusal)) => return Err(refusal),
+                Err(error) => error,
+            };
+            let delay = backoff.next_delay();
+            shared.stats.touch();
+            if matches!(error, Error::Conflict) {
+                tracing::debug!("another worker writes the same rows; trying again");
+            } else {
+                shared.gate.set_database_away(true);
+                tracing::warn!(%error, messages = part.len(), delay_ms = delay.as_millis(), "could not write; holding the batch, not receiving");
+            }
+            tokio::time::sleep(delay).await;
+        }
+    };
+    shared.give_up.run_until_cancelled(patiently).await.ok_or(GivenUp)
+}
+
+fn dead_letter(pending: &Pending) -> Option<DeadLetter<'_>> {
+    let Outcome::DeadLetter(rejection) = &pending.outcome else {
+        return None;
+    };
+    let message = &pending.message;
+    Some(DeadLetter {
+        id: dead_letter_id(&message.body, &message.id),
+        body: &message.body,
+        reason: rejection.reason.to_string(),
+        detail: rejection.detail.clone(),
+        sqs_message_id: &message.id,
+        sent_at: message.sent_at,
+        receive_count: message.receive_count,
+    })
+}
