@@ -9,9 +9,9 @@ AS $$
     -- ICU's root locale lower-cases as Unicode says, whatever locale the database was created with.
     SELECT lower(btrim(coalesce(
         substring(address FROM '^(?:[^"<]|"(?:[^"\\]|\\.)*")*<((?:[^">]|"(?:[^"\\]|\\.)*")*)'),
-        substring(address FROM '<([^<>]*)>[ \t\r\n\v\f]*$'),
+        substring(address FROM '<([^<>]*)>[ \t\r\n\x0b\f]*$'),
         address
-    ), E' \t\r\n\v\f') COLLATE "und-x-icu")
+    ), E' \t\r\n\x0b\f') COLLATE "und-x-icu")
 $$;
 
 COMMENT ON FUNCTION aws_report_address(text) IS

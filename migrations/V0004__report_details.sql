@@ -55,8 +55,8 @@ BEGIN
     IF to_regclass(partition) IS NOT NULL THEN
         RETURN false;
     END IF;
-    -- One creator at a time, so that two workers do not race for the name.
-    PERFORM pg_advisory_xact_lock(hashtext('aws_report_detail'), hashtext(current_schema()));
+    -- One creator at a time; ATTACH takes the same lock anyway.
+    LOCK TABLE aws_report_detail IN SHARE UPDATE EXCLUSIVE MODE;
     IF to_regclass(partition) IS NOT NULL THEN
         RETURN false;
     END IF;

@@ -1,11 +1,12 @@
 //! The command line: what was asked for, and the exit code.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::{DatabaseArgs, DecodeArgs, LogArgs, RulesArgs, WorkerArgs, Wrong};
-use crate::queue::{Queue, Trouble};
+use crate::queue::{LONGEST_WAIT, Queue, Trouble};
 use crate::store::Store;
 use crate::{archive, schema, shutdown, telemetry, worker};
 
@@ -15,6 +16,9 @@ const DONE: u8 = 0;
 const FAILED: u8 = 1;
 /// Wrong usage or configuration.
 const USAGE: u8 = 2;
+
+/// The long poll of a worker that exits when idle.
+const SHORT_WAIT: Duration = Duration::from_secs(1);
 
 /// Moves Amazon SES events from SQS into PostgreSQL report tables.
 ///
@@ -167,8 +171,12 @@ async fn work(cli: &Cli) -> Result<(), Failure> {
     let store = Store::connect(database.options, database.schema, database.timeout, connections)
         .await
         .map_err(|error| failed(format!("PostgreSQL: {error}")))?;
-    let visibility = std::time::Duration::from_secs(cli.worker.visibility_timeout.into());
-    let queue = Queue::new(queue_url, visibility).await;
+    let visibility = Duration::from_secs(cli.worker.visibility_timeout.into());
+    // An open long poll that is given up can still swallow messages until they become visible
+    // again. A worker that is about to end by itself keeps its polls so short that it can let
+    // them end.
+    let wait = if settings.exit_when_idle.is_some() { SHORT_WAIT } else { LONGEST_WAIT };
+    let queue = Queue::new(queue_url, visibility, wait).await;
     let attributes = queue.attributes().await.map_err(|error| Failure {
         code: if error.trouble == Trouble::Refused { USAGE } else { FAILED },
         line: format!("SQS_QUEUE_URL: {error}"),

@@ -18,8 +18,8 @@ pub use error::{Error, Trouble};
 
 /// The most messages of any SQS call (AWS SQS API reference).
 pub const MOST_PER_CALL: usize = 10;
-/// The longest long poll of SQS, in seconds.
-pub const LONGEST_WAIT: u16 = 20;
+/// The longest long poll of SQS.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(20);
 /// How long an answer may take beyond the wait that we asked for. The SDK alone waits for ever on
 /// a server that accepts and never answers.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -34,6 +34,7 @@ pub struct Queue {
     acting: Client,
     url: String,
     visibility: Duration,
+    wait: Duration,
 }
 
 /// A received message.
@@ -85,8 +86,9 @@ pub struct Attributes {
 
 impl Queue {
     /// A queue by its URL. Region, credentials and endpoint come from the usual `AWS_*` variables.
-    /// `visibility` is how long a received message stays hidden from others.
-    pub async fn new(url: String, visibility: Duration) -> Self {
+    /// `visibility` is how long a received message stays hidden from others, `wait` how long a
+    /// receive waits for a first message, [`LONGEST_WAIT`] at most.
+    pub async fn new(url: String, visibility: Duration, wait: Duration) -> Self {
         let shared = aws_config::defaults(aws_config::BehaviorVersion::latest()).load().await;
         let with = |attempt: Duration, retry: RetryConfig| {
             let timeouts = TimeoutConfig::builder()
@@ -101,14 +103,18 @@ impl Queue {
             )
         };
         Self {
-            receiving: with(
-                Duration::from_secs(LONGEST_WAIT.into()) + ANSWER_TIMEOUT,
-                RetryConfig::disabled(),
-            ),
+            receiving: with(wait + ANSWER_TIMEOUT, RetryConfig::disabled()),
             acting: with(ANSWER_TIMEOUT, RetryConfig::standard()),
             url,
             visibility,
+            wait,
         }
+    }
+
+    /// How long a receive waits for a first message.
+    #[must_use]
+    pub fn wait(&self) -> Duration {
+        self.wait
     }
 
     /// How long a received message stays hidden.
@@ -141,7 +147,7 @@ impl Queue {
         })
     }
 
-    /// One long poll: up to ten messages, none after [`LONGEST_WAIT`] seconds. Not retried.
+    /// One long poll: up to ten messages, none when the wait is over. Not retried.
     ///
     /// # Errors
     /// See [`Error`]. An empty answer is none.
@@ -151,7 +157,7 @@ impl Queue {
             .receive_message()
             .queue_url(&self.url)
             .max_number_of_messages(10)
-            .wait_time_seconds(LONGEST_WAIT.into())
+            .wait_time_seconds(seconds(self.wait))
             .visibility_timeout(seconds(self.visibility))
             .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
             .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)

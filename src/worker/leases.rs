@@ -63,6 +63,11 @@ impl Leases {
         });
     }
 
+    /// Whether anything is received and not written.
+    pub(super) fn any(&self) -> bool {
+        self.with(|state| !state.held.is_empty())
+    }
+
     fn renewed(&self, ids: &[LeaseId], asked: Instant) {
         self.with(|state| {
             for id in ids {

@@ -34,16 +34,19 @@ use crate::store::Store;
 use gate::Gate;
 use leases::Leases;
 use pending::Budget;
+use poller::LatePolls;
 use shared_backoff::SharedBackoff;
 use stats::Stats;
 pub use stats::Summary;
 
 /// From the signal to the end. ECS and Kubernetes kill after 30 s.
-const DRAIN: Duration = Duration::from_secs(25);
+const DRAIN: Duration = Duration::from_secs(24);
 /// Then what is still unwritten is given up, so that there is time to give it back.
 const STOP_WRITING: Duration = Duration::from_secs(16);
 /// Then what is still undeleted stays undeleted: it will come again and change nothing.
-const STOP_DELETING: Duration = Duration::from_secs(20);
+const STOP_DELETING: Duration = Duration::from_secs(18);
+/// Then polls that are still open are left alone.
+const STOP_POLLING: Duration = Duration::from_secs(22);
 
 /// Everything that the tasks of a worker share.
 struct Shared {
@@ -57,6 +60,7 @@ struct Shared {
     receiving: SharedBackoff,
     deleting: SharedBackoff,
     stats: Stats,
+    late_polls: LatePolls,
     /// No more receives.
     stop: CancellationToken,
     /// No more writes: the drain has run out of time.
@@ -82,6 +86,7 @@ pub async fn run(
         receiving: SharedBackoff::new("receive"),
         deleting: SharedBackoff::new("delete"),
         stats: Stats::default(),
+        late_polls: LatePolls::default(),
         give_up: CancellationToken::new(),
         queue,
         store,
@@ -134,8 +139,11 @@ pub async fn run(
         deleter.abort_all();
     }
     helpers.abort_all();
-    let given_back =
-        timeout_at(began + DRAIN - Duration::from_secs(1), leases::give_back_all(&shared)).await;
+    if shared.leases.any() {
+        // Otherwise they would take what is given back.
+        let _ = timeout_at(began + STOP_POLLING, shared.late_polls.end(&shared)).await;
+    }
+    let given_back = timeout_at(began + DRAIN, leases::give_back_all(&shared)).await;
     let summary = shared.stats.summary();
     tracing::info!(
         given_back = given_back.unwrap_or(0),

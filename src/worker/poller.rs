@@ -1,10 +1,11 @@
 //! Receives and decodes.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Shared;
@@ -12,9 +13,11 @@ use super::pending::{Pending, Reservation};
 use crate::decode::decode;
 use crate::queue::{Error, Message};
 
-/// How long an open long poll may still answer when the worker stops. Ending it at once would
-/// strand what SQS is handing out until its visibility timeout ends.
+/// How long an open poll may still answer when the worker stops, beyond a short wait. A long wait is
+/// not waited out, but the poll goes on by itself: see [`LatePolls`].
 const LAST_ANSWER: Duration = Duration::from_millis(500);
+/// The wait that is waited out.
+const SHORT_WAIT: Duration = Duration::from_secs(1);
 
 /// Receives until the worker stops. Only waiting is cancelled: what is received is handed over.
 pub(super) async fn run(shared: Arc<Shared>, hand_over: mpsc::Sender<Vec<Pending>>) {
@@ -59,14 +62,43 @@ async fn room(shared: &Shared) -> Option<Reservation> {
     }
 }
 
-/// One long poll; `None` if the worker stopped and no answer came soon after.
-async fn receive(shared: &Shared) -> Option<Result<Vec<Message>, Error>> {
-    let mut receive = std::pin::pin!(shared.queue.receive());
-    tokio::select! {
-        answer = &mut receive => return Some(answer),
-        () = shared.stop.cancelled() => {}
+/// Polls that were open when the worker stopped. SQS may hand messages to them as long as they
+/// wait, those too that the worker gives back.
+#[derive(Debug, Default)]
+pub(super) struct LatePolls(Mutex<Vec<JoinHandle<Answer>>>);
+
+type Answer = Result<Vec<Message>, Error>;
+
+impl LatePolls {
+    /// Waits for the polls to end, and takes leases of what they brought, so that it is given back.
+    pub(super) async fn end(&self, shared: &Shared) {
+        let polls = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for poll in polls {
+            if let Ok(Ok(messages)) = poll.await {
+                for message in messages {
+                    shared.leases.take(&message.receipt_handle, Instant::now());
+                }
+            }
+        }
     }
-    tokio::time::timeout(LAST_ANSWER, receive).await.ok()
+}
+
+/// One poll; `None` if the worker stopped and no answer came soon after.
+async fn receive(shared: &Arc<Shared>) -> Option<Answer> {
+    let queue = shared.queue.clone();
+    let mut poll = tokio::spawn(async move { queue.receive().await });
+    let patience = shared.queue.wait().min(SHORT_WAIT) + LAST_ANSWER;
+    let stopped_and_waited = async {
+        shared.stop.cancelled().await;
+        tokio::time::sleep(patience).await;
+    };
+    tokio::select! {
+        // A receive that panicked is a defect; the poller ends with it, and the worker says so.
+        answer = &mut poll => return answer.ok(),
+        () = stopped_and_waited => {}
+    }
+    shared.late_polls.0.lock().unwrap_or_else(PoisonError::into_inner).push(poll);
+    None
 }
 
 fn decoded(

@@ -1,0 +1,193 @@
+//! The command line: clear lines, exit codes, and `decode`.
+
+use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+
+use crate::support::database::Database;
+use crate::support::event::{self, message_id};
+use crate::support::process::{Ended, run, ses_reports};
+use crate::support::setting;
+
+const QUEUE: &str = "http://127.0.0.1:9/000000000000/q";
+
+/// One line on standard error, without the secrets that the settings hold.
+fn assert_one_line(ended: &Ended, code: i32, says: &str) {
+    assert_eq!(ended.code, Some(code), "{}", ended.stderr);
+    let lines: Vec<&str> =
+        ended.stderr.lines().filter(|line| line.starts_with("ses-reports: ")).collect();
+    assert_eq!(lines.len(), 1, "{}", ended.stderr);
+    assert!(lines[0].contains(says), "{}", ended.stderr);
+    for secret in ["s3cret", "panicked"] {
+        assert!(!ended.stderr.contains(secret), "{}", ended.stderr);
+    }
+}
+
+#[tokio::test]
+async fn wrong_settings_are_one_line_and_code_2() {
+    let database = ("DATABASE_URL", "postgres://u:s3cret@127.0.0.1:9/d");
+    for (settings, arguments, says) in [
+        (&[][..], &[][..], "DATABASE_URL is missing"),
+        (&[("DATABASE_URL", " ")], &[], "DATABASE_URL is missing"),
+        (&[("DATABASE_URL", "mysql://u:s3cret@h/d")], &[], "DATABASE_URL is no PostgreSQL URL"),
+        (&[("DATABASE_URL", "postgres://u:s3cret@h:port/d")], &[], "DATABASE_URL cannot be read"),
+        (&[database], &[], "SQS_QUEUE_URL is missing"),
+        (
+            &[database, ("SQS_QUEUE_URL", "arn:aws:sqs:eu-west-1:1:q")],
+            &[],
+            "SQS_QUEUE_URL is no URL",
+        ),
+        (
+            &[database, ("DATABASE_SCHEMA", "Bad-Name"), ("SQS_QUEUE_URL", QUEUE)],
+            &[],
+            "DATABASE_SCHEMA",
+        ),
+        (&[database, ("POLLERS", "many")], &[], "--pollers"),
+        (&[database], &["--visibility-timeout", "0"], "--visibility-timeout"),
+        (&[database], &["--migrate-only", "--no-migrate"], "--no-migrate"),
+        (
+            &[database, ("LOG", "ses_reports=loud"), ("SQS_QUEUE_URL", QUEUE)],
+            &[],
+            "LOG cannot be read",
+        ),
+        (&[], &["teleport"], "teleport"),
+    ] {
+        assert_one_line(&run(settings, arguments).await, 2, says);
+    }
+}
+
+#[tokio::test]
+async fn an_unreachable_database_is_one_line_and_code_1() {
+    let settings =
+        [("DATABASE_URL", "postgres://u:s3cret@127.0.0.1:9/d"), ("SQS_QUEUE_URL", QUEUE)];
+    assert_one_line(&run(&settings, &[]).await, 1, "PostgreSQL: ");
+    assert_one_line(&run(&settings, &["--migrate-only"]).await, 1, "onnection refused");
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_one_line_and_code_1() {
+    let database = Database::empty().await;
+    let host = database.host();
+    let url = format!("postgres://nobody:s3cret@{host}");
+    assert_one_line(&run(&[("DATABASE_URL", &url)], &["--migrate-only"]).await, 1, "nobody");
+}
+
+#[tokio::test]
+async fn an_unknown_queue_is_one_line_and_code_2() {
+    let database = Database::migrated().await;
+    let queue = format!("{}/000000000000/there-is-none", setting("AWS_ENDPOINT_URL"));
+    let ended = run(&[("DATABASE_URL", &*database.url()), ("SQS_QUEUE_URL", &queue)], &[]).await;
+    assert_one_line(&ended, 2, "NonExistentQueue");
+}
+
+#[tokio::test]
+async fn an_unreachable_queue_is_one_line_and_code_1() {
+    let database = Database::migrated().await;
+    let settings = [
+        ("DATABASE_URL", &*database.url()),
+        ("SQS_QUEUE_URL", QUEUE),
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:9"),
+    ];
+    assert_one_line(&run(&settings, &[]).await, 1, "SQS_QUEUE_URL: ");
+}
+
+#[tokio::test]
+async fn missing_credentials_are_one_line_and_code_2() {
+    let database = Database::migrated().await;
+    let (database_url, endpoint) = (database.url(), setting("AWS_ENDPOINT_URL"));
+    let settings = [
+        ("DATABASE_URL", &*database_url),
+        ("SQS_QUEUE_URL", QUEUE),
+        ("AWS_ENDPOINT_URL", &endpoint),
+        ("HOME", "/nonexistent"),
+        ("AWS_EC2_METADATA_DISABLED", "true"),
+    ];
+    let mut command = ses_reports(&settings, &[]);
+    for name in [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_PROFILE",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    ] {
+        command.env_remove(name);
+    }
+    let output = command.output().await.expect("it runs");
+    let ended = Ended {
+        code: output.status.code(),
+        stdout: String::new(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    };
+    assert_one_line(&ended, 2, "credential");
+}
+
+#[tokio::test]
+async fn help_teaches_every_setting() {
+    let ended = run(&[], &["--help"]).await;
+    assert_eq!(ended.code, Some(0));
+    for says in [
+        "[env: DATABASE_URL]",
+        "[env: SQS_QUEUE_URL=]",
+        "--migrate-only",
+        "--exit-when-idle",
+        "decode",
+        "Exit codes",
+    ] {
+        assert!(ended.stdout.contains(says), "{says}:\n{}", ended.stdout);
+    }
+    let with_secret = run(&[("DATABASE_URL", "postgres://u:s3cret@h/d")], &["--help"]).await;
+    assert!(!with_secret.stdout.contains("s3cret"));
+}
+
+#[tokio::test]
+async fn decode_reads_files_and_lines() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = |name: &str, body: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, body).expect("the file is written");
+        path.to_string_lossy().into_owned()
+    };
+    let two = event::delivery(
+        &message_id(1),
+        &["a@example.com", "b@example.com"],
+        &["a@example.com", "B <b@example.com>"],
+    );
+    let good = file("good.json", &event::in_sns(&two, "n-1"));
+    let bad = file("bad.json", "no JSON");
+    let ended = run(&[], &["decode", &good, &bad]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let lines: Vec<Value> =
+        ended.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(
+        (&lines[0]["file"], &lines[0]["outcome"]),
+        (&Value::from(good), &Value::from("events"))
+    );
+    let events = lines[0]["events"].as_array().expect("a list");
+    assert_eq!(events.len(), 2);
+    assert_eq!(events[1]["recipient"], "b@example.com");
+    assert_eq!(events[1]["event_type"], "Delivery");
+    assert_eq!(events[1]["timestamp"], "2026-11-20T10:00:01.5Z");
+    assert_eq!(events[1]["ambiguous"], false);
+    assert_eq!(events[1]["notification_message_id"], "n-1");
+    assert_eq!(
+        (&lines[1]["outcome"], &lines[1]["reason"]),
+        (&Value::from("dead_letter"), &Value::from("not JSON"))
+    );
+
+    let missing = run(&[], &["decode", "/nonexistent/file"]).await;
+    assert_one_line(&missing, 2, "/nonexistent/file");
+
+    let mut child = ses_reports(&[], &["decode", "-"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut input = child.stdin.take().expect("an input");
+    input.write_all(format!("{two}\r\nnothing\n{two}").as_bytes()).await.expect("it reads");
+    drop(input);
+    let output = child.wait_with_output().await.expect("it ends");
+    let outcomes: Vec<Value> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON")["outcome"].clone())
+        .collect();
+    assert_eq!(outcomes, ["events", "dead_letter", "events"]);
+}

@@ -1,0 +1,126 @@
+//! Signals and crashes in the middle of the work: nothing lost, nothing doubled.
+
+use std::time::Duration;
+
+use crate::stream::DOUBTFUL;
+use crate::support::database::Database;
+use crate::support::event::{self, message_id};
+use crate::support::process::{Worker, eventually};
+use crate::support::queue::Queue;
+
+const MESSAGES: u64 = 20_000;
+
+/// A send and a delivery of each mail, in SNS.
+async fn fill(queue: &Queue) {
+    let bodies: Vec<String> = (0..MESSAGES / 2)
+        .flat_map(|number| {
+            let (id, address) = (message_id(number), format!("p{number}@example.com"));
+            let destination = [address.as_str()];
+            [
+                event::in_sns(&event::send(&id, &destination), &format!("s{number}")),
+                event::in_sns(
+                    &event::delivery(&id, &destination, &destination),
+                    &format!("d{number}"),
+                ),
+            ]
+        })
+        .collect();
+    queue.send(&bodies).await;
+}
+
+async fn some_are_written(database: &Database) {
+    eventually("a part of the messages is written", || async {
+        database.one::<i64>("SELECT count(*) FROM aws_report_detail").await > 2_000
+    })
+    .await;
+}
+
+/// Every mail has one report, which was sent and delivered once, and the queue is empty.
+async fn assert_exactly_right(database: &Database, queue: &Queue) {
+    let mails = i64::try_from(MESSAGES / 2).expect("few");
+    assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_report_detail").await, 2 * mails);
+    assert_eq!(
+        database.one::<i64>("SELECT count(*) FROM aws_reports WHERE send_at IS NOT NULL AND delivery_at IS NOT NULL").await,
+        mails
+    );
+    assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_reports").await, mails);
+    assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_report_dead_letter").await, 0);
+    assert_eq!(database.rows(DOUBTFUL).await.len(), 0);
+    assert_eq!(queue.counts().await, (0, 0));
+    assert_eq!(queue.counts_of(&queue.dead_letter_url).await, (0, 0));
+}
+
+#[tokio::test]
+async fn after_sigterm_a_second_worker_finishes() {
+    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    fill(&queue).await;
+    let mut worker = Worker::start(&database.url(), &queue.url, &[]);
+    some_are_written(&database).await;
+    let (status, took) = worker.terminate().await;
+    assert!(status.success(), "{}", worker.log());
+    assert!(took < Duration::from_secs(25), "it took {took:?}:\n{}", worker.log());
+    let (visible, _) = queue.counts().await;
+    assert!(visible > 0, "it was stopped in the middle");
+    Worker::until_idle_for("7", &database.url(), &queue.url, &[]).await;
+    assert_exactly_right(&database, &queue).await;
+}
+
+#[tokio::test]
+async fn after_kill_9_a_second_worker_finishes() {
+    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    fill(&queue).await;
+    let mut worker = Worker::start(&database.url(), &queue.url, &[]);
+    some_are_written(&database).await;
+    worker.signal("KILL").await;
+    assert!(!worker.wait().await.success());
+    let (visible, hidden) = queue.counts().await;
+    assert!(visible > 0 && hidden > 0, "it died with messages in its hands");
+    // Longer than the messages stay hidden.
+    Worker::until_idle_for("8", &database.url(), &queue.url, &[]).await;
+    assert_exactly_right(&database, &queue).await;
+}
+
+#[tokio::test]
+async fn a_second_signal_stops_at_once() {
+    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    // A lock that nobody gives back makes the write, and so the drain, last.
+    let mut lock = database.pool.begin().await.expect("a transaction");
+    sqlx::raw_sql("LOCK TABLE aws_reports IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *lock)
+        .await
+        .expect("the lock");
+    queue.send(&[event::send(&message_id(1), &["jane@example.com"]).to_string()]).await;
+    let mut worker = Worker::start(&database.url(), &queue.url, &["--no-migrate"]);
+    eventually("the write waits for the lock", || async {
+        database.one::<i64>("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'").await > 0
+    })
+    .await;
+    worker.signal("TERM").await;
+    eventually("the worker drains", || async { worker.log().contains("draining") }).await;
+    assert!(worker.is_running());
+    let (status, took) = worker.terminate().await;
+    assert_eq!(status.code(), Some(1));
+    assert!(took < Duration::from_secs(5), "it took {took:?}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_written_before_the_deadline_is_given_back() {
+    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let mut lock = database.pool.begin().await.expect("a transaction");
+    sqlx::raw_sql("LOCK TABLE aws_reports IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *lock)
+        .await
+        .expect("the lock");
+    queue.send(&[event::send(&message_id(1), &["jane@example.com"]).to_string()]).await;
+    let mut worker = Worker::start(
+        &database.url(),
+        &queue.url,
+        &["--no-migrate", "--visibility-timeout", "3600"],
+    );
+    // The deployment has left a validation text in the queue too.
+    eventually("all is received", || async { queue.counts().await == (0, 2) }).await;
+    let (status, took) = worker.terminate().await;
+    assert!(status.success(), "{}", worker.log());
+    assert!(took < Duration::from_secs(25), "it took {took:?}");
+    assert_eq!(queue.counts().await, (2, 0), "an hour before its visibility timeout ends");
+}

@@ -1,0 +1,64 @@
+//! Who may do what: the boundaries that the crate documentation promises, read off the source.
+
+use std::path::{Path, PathBuf};
+
+fn sources(folder: &Path) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("the folder can be read") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else {
+            let text = std::fs::read_to_string(&path).expect("text");
+            found.push((path, text));
+        }
+    }
+    found
+}
+
+fn src() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// Files outside `folders` whose code, comments aside, holds one of the words.
+fn trespassers(folders: &[&str], words: &[&str]) -> Vec<String> {
+    sources(&src())
+        .into_iter()
+        .filter(|(path, _)| !folders.iter().any(|folder| path.starts_with(src().join(folder))))
+        .filter(|(_, text)| {
+            text.lines()
+                .filter(|line| !line.trim_start().starts_with("//"))
+                .any(|line| words.iter().any(|word| line.contains(word)))
+        })
+        .map(|(path, _)| path.display().to_string())
+        .collect()
+}
+
+#[test]
+fn decode_does_no_io() {
+    for (path, text) in sources(&src().join("decode")) {
+        for word in
+            ["tokio", "sqlx", "aws_sdk", "std::fs", "std::net", "std::io", "now_utc", "async "]
+        {
+            assert!(!text.contains(word), "{} says {word}", path.display());
+        }
+    }
+}
+
+#[test]
+fn only_the_store_speaks_sql_to_the_report_tables() {
+    assert_eq!(
+        trespassers(&["store"], &["INSERT INTO", "UPDATE ", "DELETE FROM", "FROM aws_report"]),
+        [""; 0]
+    );
+}
+
+#[test]
+fn only_the_schema_module_runs_ddl() {
+    assert_eq!(trespassers(&["schema"], &["CREATE ", "ALTER ", "DROP ", "TRUNCATE"]), [""; 0]);
+}
+
+#[test]
+fn only_the_queue_module_speaks_to_sqs() {
+    assert_eq!(trespassers(&["queue"], &["aws_sdk_sqs::", "aws_config::"]), [""; 0]);
+}

@@ -1,0 +1,19 @@
+//! The integration tests: the real binary on a real PostgreSQL and a real LocalStack.
+//!
+//! They take both from the environment that `localstack/stack run` sets (`make test` does that),
+//! and fail where one is missing. Each test has a database and, where it needs one, a queue of its
+//! own, so they run side by side.
+
+#![expect(clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(unreachable_pub, reason = "nothing here is reachable")]
+
+mod cli;
+mod crash;
+mod dead_letters;
+mod layers;
+mod outage;
+mod schema;
+mod ses;
+mod store;
+mod stream;
+mod support;

@@ -1,0 +1,109 @@
+//! A database per test.
+
+use std::str::FromStr as _;
+
+use serde_json::Value;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgPool};
+
+use super::{setting, unique};
+
+/// A database of its own, dropped with this value.
+pub struct Database {
+    pub name: String,
+    pub pool: PgPool,
+    server: String,
+}
+
+impl Database {
+    /// An empty database.
+    pub async fn empty() -> Self {
+        Self::on(&setting("DATABASE_URL")).await
+    }
+
+    /// An empty database on some server.
+    pub async fn on(server: &str) -> Self {
+        let name = unique("it").replace('-', "_");
+        execute(server, &format!("CREATE DATABASE {name}")).await;
+        let options = PgConnectOptions::from_str(server)
+            .expect("a PostgreSQL URL")
+            .database(&name)
+            .options([("search_path", "aws_reports")]);
+        let pool = PgPoolOptions::new().max_connections(4).connect_lazy_with(options);
+        Self { name, pool, server: server.to_owned() }
+    }
+
+    /// A database with the schema in it.
+    pub async fn migrated() -> Self {
+        let database = Self::empty().await;
+        super::process::migrate(&database.url()).await;
+        database
+    }
+
+    /// Its `DATABASE_URL`.
+    pub fn url(&self) -> String {
+        let (server, _) = self.server.rsplit_once('/').expect("a URL with a database");
+        format!("{server}/{}", self.name)
+    }
+
+    /// What follows the user and the password in that.
+    pub fn host(&self) -> String {
+        let url = self.url();
+        let (_, host) = url.split_once('@').expect("a URL with a user");
+        host.to_owned()
+    }
+
+    /// How to connect to it.
+    pub fn options(&self) -> PgConnectOptions {
+        PgConnectOptions::from_str(&self.url()).expect("a PostgreSQL URL")
+    }
+
+    /// The first column of the only row.
+    pub async fn one<T>(&self, sql: &str) -> T
+    where
+        T: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
+    {
+        let value = sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&self.pool).await;
+        value.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// Rows as JSON.
+    pub async fn rows(&self, sql: &str) -> Vec<Value> {
+        let text = format!("SELECT to_jsonb(t)::text FROM ({sql}) AS t");
+        let rows: Vec<String> = sqlx::query_scalar(AssertSqlSafe(text))
+            .fetch_all(&self.pool)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error}"));
+        rows.iter().map(|row| serde_json::from_str(row).expect("JSON")).collect()
+    }
+
+    pub async fn execute(&self, sql: &str) {
+        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&self.pool).await;
+        done.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        let (server, sql) =
+            (self.server.clone(), format!("DROP DATABASE {} WITH (FORCE)", self.name));
+        // A drop cannot wait inside the test's runtime. A server that is gone took it along.
+        let dropping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            runtime.block_on(async {
+                let mut connection = PgConnectOptions::from_str(&server)?.connect().await?;
+                sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;
+                connection.close().await
+            })
+        });
+        let _ = dropping.join();
+    }
+}
+
+async fn execute(url: &str, sql: &str) {
+    let options = PgConnectOptions::from_str(url).expect("DATABASE_URL is a PostgreSQL URL");
+    let mut connection =
+        options.connect().await.expect("PostgreSQL answers: run the tests with `make test`");
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.expect("the statement runs");
+    connection.close().await.expect("the connection closes");
+}
