@@ -1,5 +1,7 @@
 //! The log, on standard error. Bodies, addresses and secrets have no place in it.
 
+use std::io::IsTerminal as _;
+
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogArgs, LogFormat, Wrong};
@@ -12,7 +14,10 @@ pub fn init(args: &LogArgs) -> Result<(), Wrong> {
     let quiet = "aws_config=warn,aws_smithy_runtime=warn,aws_runtime=warn,hyper_util=warn,refinery_core=warn,sqlx=warn";
     let filter = EnvFilter::try_new(format!("{quiet},{}", args.log))
         .map_err(|error| Wrong::new(format!("LOG cannot be read: {error}")))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     match args.log_format {
         LogFormat::Text => log.with_target(false).init(),
         LogFormat::Json => log.json().init(),

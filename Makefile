@@ -1,0 +1,36 @@
+# The commands of this repository. `make demo` and `make test` need Rust and nothing else: they
+# install what is missing and leave nothing running that they did not find running.
+
+.PHONY: help demo test up down clean check
+.DEFAULT_GOAL := help
+
+stack := localstack/stack
+# Where cargo builds: asked of cargo, which knows its settings.
+target = $(shell cargo metadata --format-version 1 --no-deps | sed 's/.*"target_directory":"\([^"]*\)".*/\1/')
+# cargo-nextest where it is installed.
+runner := $(shell cargo nextest --version >/dev/null 2>&1 && echo 'cargo nextest run' || echo 'cargo test')
+
+help: ## Say what there is
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
+
+demo: ## Send mail through LocalStack's SES and show what becomes of it in PostgreSQL
+	cargo build --release --locked
+	$(stack) run localstack/demo '$(target)/release/ses-reports'
+
+test: ## Run all tests on a real PostgreSQL and a real LocalStack
+	cargo build --locked --tests
+	$(stack) run $(runner) --locked
+
+check: ## What CI demands beside the tests: format, lints, documentation
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+
+up: ## Start PostgreSQL and LocalStack and keep them
+	$(stack) up
+
+down: ## Stop them; the database stays
+	$(stack) down
+
+clean: ## Stop them and delete .dev/
+	$(stack) clean
