@@ -5,7 +5,7 @@
 //!  receive     gather      ten a call    gate:   who may receive now
 //!  decode      write                     budget: how much may be held at once
 //! ```
-//! A message is moved along as a [`pending::Pending`]; wherever one is dropped unwritten, its lease
+//! A message is moved along as a `Pending`; wherever one is dropped unwritten, its lease
 //! remembers to give it back.
 
 mod deleter;

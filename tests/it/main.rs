@@ -12,6 +12,7 @@ mod crash;
 mod dead_letters;
 mod layers;
 mod outage;
+mod readme;
 mod schema;
 mod ses;
 mod store;
