@@ -1,5 +1,6 @@
 //! The command line: what was asked for, and the exit code.
 
+use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -107,9 +108,13 @@ fn say(line: &str) {
 }
 
 fn decode(args: &DecodeArgs) -> Result<(), Failure> {
-    let unreadable =
-        archive::decode_files(&args.files, &args.rules.rules(), &mut std::io::stdout().lock())
-            .map_err(|error| failed(format!("could not write: {error}")))?;
+    let rules = args.rules.rules();
+    let unreadable = match archive::decode_files(&args.files, &rules, &mut std::io::stdout().lock())
+    {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+        done => done.map_err(|error| failed(format!("could not write: {error}")))?,
+    };
     match unreadable.first() {
         None => Ok(()),
         Some(first) => Err(Failure { code: USAGE, line: first.clone() }),
@@ -126,22 +131,24 @@ fn consume(cli: &Cli) -> Result<(), Failure> {
     outcome
 }
 
-#[expect(clippy::print_stdout, reason = "the deploy step prints what it did")]
 async fn migrate_only(cli: &Cli) -> Result<(), Failure> {
     let database = cli.database.check()?;
     let (status, applied) =
         schema::migrate(&database.options, &database.schema).await.map_err(failed)?;
-    for migration in &applied {
-        println!("applied {} in {} ms", migration.name, migration.took.as_millis());
-    }
+    let mut lines: Vec<String> = applied
+        .iter()
+        .map(|migration| format!("applied {} in {} ms", migration.name, migration.took.as_millis()))
+        .collect();
     let name = database.schema.as_str();
-    if status.is_newer() {
-        println!("{}", newer(name, &status));
+    lines.push(if status.is_newer() {
+        newer(name, &status)
     } else if applied.is_empty() {
-        println!("schema {name} is current at version {}: nothing to do", status.version);
+        format!("schema {name} is current at version {}: nothing to do", status.version)
     } else {
-        println!("schema {name} is now at version {}", status.version);
-    }
+        format!("schema {name} is now at version {}", status.version)
+    });
+    // What was done is done, even where nobody reads it.
+    let _ = writeln!(std::io::stdout(), "{}", lines.join("\n"));
     Ok(())
 }
 

@@ -114,7 +114,7 @@ pub struct WorkerArgs {
 pub struct LogArgs {
     /// What to log: a level, or directives such as `info,ses_reports=debug`
     #[arg(long, env, global = true, default_value = "info", value_name = "FILTER")]
-    pub log: String,
+    pub log_filter: String,
 
     /// How to log
     #[arg(long, env, global = true, default_value = "text", value_name = "FORMAT")]

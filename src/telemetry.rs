@@ -12,8 +12,8 @@ use crate::config::{LogArgs, LogFormat, Wrong};
 /// When the filter cannot be read.
 pub fn init(args: &LogArgs) -> Result<(), Wrong> {
     let quiet = "aws_config=warn,aws_smithy_runtime=warn,aws_runtime=warn,hyper_util=warn,refinery_core=warn,sqlx=warn";
-    let filter = EnvFilter::try_new(format!("{quiet},{}", args.log))
-        .map_err(|error| Wrong::new(format!("LOG cannot be read: {error}")))?;
+    let filter = EnvFilter::try_new(format!("{quiet},{}", args.log_filter))
+        .map_err(|error| Wrong::new(format!("LOG_FILTER cannot be read: {error}")))?;
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

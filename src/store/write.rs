@@ -50,9 +50,6 @@ impl Store {
         columns: &Columns<'_>,
         dead_letters: &[DeadLetter<'_>],
     ) -> Result<Written, Error> {
-        if columns.details.is_empty() && dead_letters.is_empty() {
-            return Ok(Written::default());
-        }
         match self.try_write(columns, dead_letters).await {
             Err(Error::MissingPartition) => {
                 self.known(|known| known.months.clear());

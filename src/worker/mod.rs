@@ -130,9 +130,14 @@ pub async fn run(
 
     let began = Instant::now();
     tracing::info!(held = shared.budget.held(), "draining");
-    join_all(&mut pollers).await;
-    if timeout_at(began + STOP_WRITING, join_all(&mut writers)).await.is_err() {
+    // The writers end when they have written what the pollers handed over, and the pollers are gone.
+    let all_written = async {
+        join_all(&mut pollers).await;
+        join_all(&mut writers).await;
+    };
+    if timeout_at(began + STOP_WRITING, all_written).await.is_err() {
         shared.give_up.cancel();
+        pollers.abort_all();
         join_all(&mut writers).await;
     }
     if timeout_at(began + STOP_DELETING, join_all(&mut deleter)).await.is_err() {

@@ -45,9 +45,9 @@ async fn wrong_settings_are_one_line_and_code_2() {
         (&[database], &["--visibility-timeout", "0"], "--visibility-timeout"),
         (&[database], &["--migrate-only", "--no-migrate"], "--no-migrate"),
         (
-            &[database, ("LOG", "ses_reports=loud"), ("SQS_QUEUE_URL", QUEUE)],
+            &[database, ("LOG_FILTER", "ses_reports=loud"), ("SQS_QUEUE_URL", QUEUE)],
             &[],
-            "LOG cannot be read",
+            "LOG_FILTER cannot be read",
         ),
         (&[], &["teleport"], "teleport"),
     ] {

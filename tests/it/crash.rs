@@ -111,16 +111,28 @@ async fn what_cannot_be_written_before_the_deadline_is_given_back() {
         .execute(&mut *lock)
         .await
         .expect("the lock");
-    queue.send(&[event::send(&message_id(1), &["jane@example.com"]).to_string()]).await;
+    // More than the worker takes in while nothing can be written.
+    let bodies: Vec<String> = (0..2_000)
+        .map(|number| event::send(&message_id(number), &["jane@example.com"]).to_string())
+        .collect();
+    queue.send(&bodies).await;
     let mut worker = Worker::start(
         &database.url(),
         &queue.url,
-        &["--no-migrate", "--visibility-timeout", "3600"],
+        &["--no-migrate", "--visibility-timeout", "3600", "--max-in-flight", "600"],
     );
-    // The deployment has left a validation text in the queue too.
-    eventually("all is received", || async { queue.counts().await == (0, 2) }).await;
+    eventually("the worker is full", || async {
+        let before = queue.counts().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        before.1 > 100 && queue.counts().await == before
+    })
+    .await;
+    let (_, held) = queue.counts().await;
+    assert!(held <= 600, "the budget bounds what is held: {held}");
     let (status, took) = worker.terminate().await;
     assert!(status.success(), "{}", worker.log());
     assert!(took < Duration::from_secs(25), "it took {took:?}");
-    assert_eq!(queue.counts().await, (2, 0), "an hour before its visibility timeout ends");
+    let (visible, hidden) = queue.counts().await;
+    assert_eq!(hidden, 0, "an hour before the visibility timeout ends:\n{}", worker.log());
+    assert!(visible >= 2_000, "nothing was deleted before it was written");
 }

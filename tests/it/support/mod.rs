@@ -6,6 +6,7 @@ pub mod generate;
 pub mod process;
 pub mod queue;
 pub mod server;
+pub mod stub;
 
 /// A variable that `localstack/stack run` sets.
 pub fn setting(name: &str) -> String {

@@ -20,7 +20,7 @@ pub struct Ended {
 pub fn ses_reports(settings: &[(&str, &str)], arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ses-reports"));
     command.args(arguments).kill_on_drop(true).stdin(Stdio::null());
-    for name in ["DATABASE_URL", "SQS_QUEUE_URL", "LOG", "RUST_LOG"] {
+    for name in ["DATABASE_URL", "SQS_QUEUE_URL", "LOG_FILTER", "LOG_FORMAT"] {
         command.env_remove(name);
     }
     command.envs(settings.iter().copied());
