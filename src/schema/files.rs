@@ -10,14 +10,14 @@ pub struct FileName {
     pub stem: String,
 }
 
-/// Checks the names of all files in `migrations/` and puts them in order. `README.md` may stand
-/// beside them.
+/// Checks the names of all files in `migrations/` and puts them in order. `README.md` and hidden
+/// files may stand beside them.
 ///
 /// # Errors
 /// One line that names the file and says what to mend.
 pub fn in_order(names: impl IntoIterator<Item = String>) -> Result<Vec<FileName>, String> {
     let mut files = Vec::new();
-    for name in names.into_iter().filter(|name| name != "README.md") {
+    for name in names.into_iter().filter(|name| name != "README.md" && !name.starts_with('.')) {
         files.push(parse(&name)?);
     }
     files.sort();

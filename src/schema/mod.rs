@@ -23,6 +23,9 @@ const LOCK_TIMEOUT: &str = "2s";
 /// How long a migrator waits for another one to end.
 const MIGRATOR_TIMEOUT: Duration = Duration::from_mins(5);
 
+/// How long PostgreSQL may take to let us in.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// The PostgreSQL schema that holds everything the service owns. It is pasted into SQL, so it is
 /// checked once, here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +99,9 @@ pub enum Error {
     /// A migration failed; it was rolled back, and those before it stay.
     #[error("{0}")]
     Failed(String),
+    /// PostgreSQL does not answer.
+    #[error("no answer within {} s", CONNECT_TIMEOUT.as_secs())]
+    Unreachable,
     /// PostgreSQL cannot be reached or asked.
     #[error("{}", crate::store::explain(.0))]
     Database(#[from] sqlx::Error),
@@ -221,7 +227,10 @@ async fn connect(options: &PgConnectOptions, schema: &SchemaName) -> Result<Driv
         ("lock_timeout", LOCK_TIMEOUT.to_owned()),
         ("client_min_messages", "warning".to_owned()),
     ]);
-    Ok(Driver { connection: options.connect().await?, took: Vec::new() })
+    let connection = tokio::time::timeout(CONNECT_TIMEOUT, options.connect())
+        .await
+        .map_err(|_elapsed| Error::Unreachable)??;
+    Ok(Driver { connection, took: Vec::new() })
 }
 
 async fn read_status(driver: &mut Driver, schema: &SchemaName) -> Result<Status, Error> {

@@ -69,11 +69,14 @@ impl Store {
             self.ensure_months(&mut connection, columns).await?;
             self.transaction(&mut connection, columns, dead_letters).await
         };
-        let Ok(outcome) = tokio::time::timeout(self.timeout, work).await else {
-            // It still waits for an answer: no other caller may have it.
+        let outcome = tokio::time::timeout(self.timeout, work)
+            .await
+            .unwrap_or(Err(Error::Timeout(self.timeout.as_secs())));
+        if matches!(outcome, Err(Error::Timeout(_) | Error::Unavailable(_))) {
+            // It may still wait for an answer, or lead to a server that has become a replica: the
+            // next try gets a new one.
             drop(connection.detach());
-            return Err(Error::Timeout(self.timeout.as_secs()));
-        };
+        }
         outcome
     }
 

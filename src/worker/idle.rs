@@ -1,21 +1,82 @@
 //! `--exit-when-idle`: for cron jobs, demos and tests.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::Shared;
 
+/// Since when nothing has happened.
+#[derive(Debug)]
+pub(super) struct Quiet(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    since: Instant,
+    /// Whether the queue has said since then that it holds nothing.
+    confirmed: bool,
+}
+
+impl Default for Quiet {
+    fn default() -> Self {
+        Self(Mutex::new(State { since: Instant::now(), confirmed: false }))
+    }
+}
+
+impl Quiet {
+    /// Something arrived, or something is wrong: neither is idleness.
+    pub(super) fn disturb(&self) {
+        *self.state() = State { since: Instant::now(), confirmed: false };
+    }
+
+    /// A receive that began at `asked` brought nothing.
+    pub(super) fn confirm(&self, asked: Instant) {
+        let mut state = self.state();
+        state.confirmed |= asked >= state.since;
+    }
+
+    /// How long it has been quiet by the queue's own word; zero where the queue has not answered.
+    fn lasted(&self) -> Duration {
+        let state = self.state();
+        if state.confirmed { state.since.elapsed() } else { Duration::ZERO }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        // A panic elsewhere cannot leave it half changed.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Stops the worker once nothing arrived for that long and all that did is written and deleted.
-/// Trouble with the queue or the database is no idleness.
 pub(super) async fn stop_when_idle(shared: Arc<Shared>, idle: Duration) {
+    let pause = (idle / 20).clamp(Duration::from_millis(20), Duration::from_secs(1));
     loop {
-        tokio::time::sleep((idle / 20).clamp(Duration::from_millis(20), Duration::from_secs(1)))
-            .await;
-        if shared.budget.held() == 0 && !shared.gate.is_closed() && shared.stats.quiet_for() >= idle
-        {
+        tokio::time::sleep(pause).await;
+        let nothing_held = shared.budget.held() == 0 && !shared.gate.is_closed();
+        if nothing_held && shared.quiet.lasted() >= idle {
             tracing::info!(seconds = idle.as_secs(), "idle");
             shared.stop.cancel();
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn quiet_needs_the_word_of_the_queue() {
+        let quiet = Quiet::default();
+        let before = Instant::now();
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(quiet.lasted(), Duration::ZERO, "the queue has said nothing");
+        quiet.confirm(before);
+        assert_eq!(quiet.lasted(), Duration::from_secs(5));
+        quiet.disturb();
+        quiet.confirm(before);
+        tokio::time::advance(Duration::from_secs(5)).await;
+        assert_eq!(quiet.lasted(), Duration::ZERO, "that receive began before the disturbance");
     }
 }

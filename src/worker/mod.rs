@@ -32,6 +32,7 @@ use crate::decode::Rules;
 use crate::queue::Queue;
 use crate::store::Store;
 use gate::Gate;
+use idle::Quiet;
 use leases::Leases;
 use pending::Budget;
 use poller::LatePolls;
@@ -60,6 +61,7 @@ struct Shared {
     receiving: SharedBackoff,
     deleting: SharedBackoff,
     stats: Stats,
+    quiet: Quiet,
     late_polls: LatePolls,
     /// No more receives.
     stop: CancellationToken,
@@ -86,6 +88,7 @@ pub async fn run(
         receiving: SharedBackoff::new("receive"),
         deleting: SharedBackoff::new("delete"),
         stats: Stats::default(),
+        quiet: Quiet::default(),
         late_polls: LatePolls::default(),
         give_up: CancellationToken::new(),
         queue,

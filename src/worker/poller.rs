@@ -33,8 +33,10 @@ pub(super) async fn run(shared: Arc<Shared>, hand_over: mpsc::Sender<Vec<Pending
             Ok(messages) => {
                 turn.succeeded();
                 if messages.is_empty() {
+                    shared.quiet.confirm(asked);
                     continue;
                 }
+                shared.quiet.disturb();
                 shared.stats.received(&messages);
                 let pending = decoded(&shared, messages, asked, &mut reservation);
                 drop(reservation);
@@ -44,7 +46,7 @@ pub(super) async fn run(shared: Arc<Shared>, hand_over: mpsc::Sender<Vec<Pending
                 }
             }
             Err(error) => {
-                shared.stats.touch();
+                shared.quiet.disturb();
                 turn.failed(&error).await;
             }
         }

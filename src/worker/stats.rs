@@ -1,11 +1,9 @@
 //! What a worker has done, for the log and the last line.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-
-use tokio::time::Instant;
 
 use super::Shared;
 use super::pending::Pending;
@@ -16,7 +14,7 @@ use crate::store::Written;
 const REPORT_EVERY: Duration = Duration::from_mins(1);
 
 /// Counters that only rise.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Stats {
     received: AtomicU64,
     redelivered: AtomicU64,
@@ -26,23 +24,6 @@ pub(super) struct Stats {
     new_details: AtomicU64,
     deleted: AtomicU64,
     not_deleted: AtomicU64,
-    last_activity: Mutex<Instant>,
-}
-
-impl Default for Stats {
-    fn default() -> Self {
-        Self {
-            received: AtomicU64::default(),
-            redelivered: AtomicU64::default(),
-            acknowledged: AtomicU64::default(),
-            dead_letters: AtomicU64::default(),
-            events: AtomicU64::default(),
-            new_details: AtomicU64::default(),
-            deleted: AtomicU64::default(),
-            not_deleted: AtomicU64::default(),
-            last_activity: Mutex::new(Instant::now()),
-        }
-    }
 }
 
 /// What a worker did from start to end.
@@ -95,7 +76,6 @@ fn add(counter: &AtomicU64, count: usize) {
 
 impl Stats {
     pub(super) fn received(&self, messages: &[Message]) {
-        self.touch();
         add(&self.received, messages.len());
         add(
             &self.redelivered,
@@ -130,15 +110,6 @@ impl Stats {
 
     pub(super) fn not_deleted(&self, count: usize) {
         add(&self.not_deleted, count);
-    }
-
-    /// Something arrived, or something is wrong: this is no idleness.
-    pub(super) fn touch(&self) {
-        *self.last_activity.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    pub(super) fn quiet_for(&self) -> Duration {
-        self.last_activity.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 
     pub(super) fn summary(&self) -> Summary {

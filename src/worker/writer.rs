@@ -141,7 +141,7 @@ async fn until_written(
                 Err(error) => error,
             };
             let delay = backoff.next_delay();
-            shared.stats.touch();
+            shared.quiet.disturb();
             if matches!(error, Error::Conflict) {
                 tracing::debug!("another worker writes the same rows; trying again");
             } else {

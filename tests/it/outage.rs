@@ -65,6 +65,22 @@ async fn the_worker_outlives_postgresql_being_stopped_for_30_seconds() {
     assert!(worker.log().contains("(0 not for the first time)"), "{}", worker.log());
 }
 
+#[tokio::test]
+async fn the_worker_outlives_a_failover_to_a_read_only_server() {
+    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    // As after a failover: sessions that are open stay read-only, new ones need not be.
+    let read_only =
+        |sql: &str| format!("BEGIN READ WRITE; ALTER DATABASE {} {sql}; COMMIT", database.name);
+    database.execute(&read_only("SET default_transaction_read_only = on")).await;
+    queue.send(&[event::send(&message_id(1), &["jane@example.com"]).to_string()]).await;
+    let arguments = ["--no-migrate", "--exit-when-idle", "3"];
+    let mut worker = Worker::start(&database.url(), &queue.url, &arguments);
+    eventually("the write is refused", || async { worker.log().contains("25006") }).await;
+    database.execute(&read_only("RESET default_transaction_read_only")).await;
+    assert!(worker.wait().await.success(), "{}", worker.log());
+    assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_reports").await, 1);
+}
+
 /// A worker on a scripted queue.
 fn worker(database: &Database, stub: &Stub, arguments: &[&str]) -> tokio::process::Command {
     let settings = [
