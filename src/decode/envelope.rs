@@ -156,8 +156,9 @@ fn has_type(map: &Map<String, Value>) -> bool {
     string(map, "eventType").or_else(|| string(map, "notificationType")).is_some()
 }
 
+/// A string that says something.
 fn string<'a>(map: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
-    map.get(key).and_then(Value::as_str)
+    map.get(key)?.as_str().map(str::trim).filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]
@@ -242,6 +243,7 @@ mod tests {
             (r#"{"Type":"Notification","Message":null}"#, Reason::NotAnEvent),
             (r#"{"source":"aws.ec2","detail-type":"x","detail":{}}"#, Reason::NotAnEvent),
             (r#"{"eventType":null}"#, Reason::NotAnEvent),
+            (r#"{"eventType":" ","mail":{"messageId":"m"}}"#, Reason::NotAnEvent),
             (r#"{"Records":[{"eventSource":"aws:s3","s3":{}}]}"#, Reason::NotAnEvent),
         ] {
             assert_eq!(
