@@ -26,13 +26,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let mut list = String::from("&[\n");
     for file in files {
-        let path = folder.join(format!("{}.sql", file.stem));
+        // No absolute path: clones may share one target folder.
         writeln!(
             list,
-            "    ({}, {:?}, include_str!({:?})),",
+            r#"    ({}, "{stem}", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/{stem}.sql"))),"#,
             file.version,
-            file.stem,
-            path.display().to_string()
+            stem = file.stem,
         )?;
     }
     list.push_str("]\n");

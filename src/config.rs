@@ -98,13 +98,14 @@ pub struct WorkerArgs {
     #[arg(long, env, default_value_t = 5_000, value_name = "MESSAGES", value_parser = clap::value_parser!(u32).range(10..))]
     pub max_in_flight: u32,
 
-    /// Hold at most about this many bytes of message bodies between receive and delete
+    /// Hold at most about this many bytes of message bodies between receive and delete; an open
+    /// poll sets 2.5 MiB aside
     #[arg(long, env, default_value_t = 67_108_864, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1_048_576..))]
     pub max_in_flight_bytes: u32,
 
     /// Seconds that a received message stays hidden from other workers; renewed while it is held,
     /// so this is how long a crash delays what was in flight
-    #[arg(long, env, default_value_t = 120, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(2..=i64::from(LONGEST_VISIBILITY)))]
+    #[arg(long, env, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(2..=i64::from(LONGEST_VISIBILITY)))]
     pub visibility_timeout: u32,
 }
 

@@ -9,7 +9,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Shared;
-use crate::queue::MOST_PER_CALL;
+use crate::queue::{Error, FailedEntry, MOST_PER_CALL};
+
+/// Calls at once.
+const MOST_CALLS: usize = 8;
 
 /// A received message that is not yet written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,10 +71,10 @@ impl Leases {
         self.with(|state| !state.held.is_empty())
     }
 
-    fn renewed(&self, ids: &[LeaseId], asked: Instant) {
+    fn renewed(&self, ids: impl IntoIterator<Item = LeaseId>, asked: Instant) {
         self.with(|state| {
             for id in ids {
-                if let Some(lease) = state.held.get_mut(id) {
+                if let Some(lease) = state.held.get_mut(&id) {
                     lease.visible_again = asked + self.visibility;
                 }
             }
@@ -102,31 +105,23 @@ pub(super) async fn keep_hidden(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(pause).await;
         let due = shared.leases.past_half_life(Instant::now());
-        for chunk in due.chunks(MOST_PER_CALL) {
-            let asked = Instant::now();
-            let handles: Vec<&str> = chunk.iter().map(|(_, handle)| handle.as_str()).collect();
-            match shared.queue.change_visibility(&handles, visibility).await {
+        for change in change_visibility(&shared, due, visibility).await {
+            match change.failed {
                 Ok(failed) => {
-                    let lost =
-                        failed.iter().filter(|entry| entry.is_final).map(|entry| entry.index);
-                    let lost: Vec<usize> = lost.collect();
-                    let ids = |wanted: &dyn Fn(usize) -> bool| -> Vec<LeaseId> {
-                        chunk
-                            .iter()
-                            .enumerate()
-                            .filter(|(at, _)| wanted(*at))
-                            .map(|(_, (id, _))| *id)
-                            .collect()
-                    };
                     // A lost lease means a redelivery: the message is written twice and counted once.
-                    shared.leases.end(ids(&|at| lost.contains(&at)));
+                    let lost = failed.iter().filter(|entry| entry.is_final);
                     shared
                         .leases
-                        .renewed(&ids(&|at| !failed.iter().any(|entry| entry.index == at)), asked);
+                        .end(lost.filter_map(|entry| change.ids.get(entry.index).copied()));
+                    let renewed = change
+                        .ids
+                        .iter()
+                        .enumerate()
+                        .filter(|(index, _)| !failed.iter().any(|entry| entry.index == *index));
+                    shared.leases.renewed(renewed.map(|(_, id)| *id), change.asked);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, messages = chunk.len(), "could not keep messages hidden; they may be received twice");
-                    break;
+                    tracing::warn!(%error, messages = change.ids.len(), "could not keep messages hidden; they may be received twice");
                 }
             }
         }
@@ -136,29 +131,51 @@ pub(super) async fn keep_hidden(shared: Arc<Shared>) {
 /// Makes everything that was received and not written visible at once; tells how many it was.
 pub(super) async fn give_back_all(shared: &Arc<Shared>) -> usize {
     let unwritten = shared.leases.chosen(|_| true);
-    let mut calls = JoinSet::new();
-    for chunk in unwritten.chunks(MOST_PER_CALL) {
-        let handles: Vec<String> = chunk.iter().map(|(_, handle)| handle.clone()).collect();
-        let queue = shared.queue.clone();
-        calls.spawn(async move {
-            let handles: Vec<&str> = handles.iter().map(String::as_str).collect();
-            queue
-                .change_visibility(&handles, Duration::ZERO)
-                .await
-                .map(|failed| handles.len() - failed.len())
-        });
-    }
     let mut given_back = 0;
-    while let Some(call) = calls.join_next().await {
-        match call {
-            Ok(Ok(count)) => given_back += count,
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "could not give messages back; they stay hidden for a while");
+    for change in change_visibility(shared, unwritten, Duration::ZERO).await {
+        match change.failed {
+            Ok(failed) => given_back += change.ids.len() - failed.len(),
+            Err(error) => {
+                tracing::warn!(%error, messages = change.ids.len(), "could not give messages back; they stay hidden for a while");
             }
-            Err(error) => tracing::error!(%error, "giving messages back failed"),
         }
     }
     given_back
+}
+
+/// What became of one call.
+struct Change {
+    ids: Vec<LeaseId>,
+    /// When the call began, which SQS's clock cannot be ahead of.
+    asked: Instant,
+    failed: Result<Vec<FailedEntry>, Error>,
+}
+
+/// Hides messages for that long from now, ten a call, some calls at once.
+async fn change_visibility(
+    shared: &Arc<Shared>,
+    leases: Vec<(LeaseId, String)>,
+    hidden: Duration,
+) -> Vec<Change> {
+    let mut calls = JoinSet::new();
+    let mut changes = Vec::new();
+    for chunk in leases.chunks(MOST_PER_CALL) {
+        let (ids, handles): (Vec<LeaseId>, Vec<String>) = chunk.iter().cloned().unzip();
+        let queue = shared.queue.clone();
+        if calls.len() >= MOST_CALLS {
+            changes.extend(calls.join_next().await.and_then(Result::ok));
+        }
+        calls.spawn(async move {
+            let asked = Instant::now();
+            let handles: Vec<&str> = handles.iter().map(String::as_str).collect();
+            let failed = queue.change_visibility(&handles, hidden).await;
+            Change { ids, asked, failed }
+        });
+    }
+    while let Some(call) = calls.join_next().await {
+        changes.extend(call.ok());
+    }
+    changes
 }
 
 #[cfg(test)]
@@ -173,7 +190,7 @@ mod tests {
         assert!(leases.past_half_life(started + Duration::from_secs(29)).is_empty());
         let later = started + Duration::from_secs(30);
         assert_eq!(leases.past_half_life(later).len(), 2);
-        leases.renewed(&[a], later);
+        leases.renewed([a], later);
         leases.end([b]);
         assert!(leases.past_half_life(later).is_empty());
         assert_eq!(leases.chosen(|_| true), [(a, "a".to_owned())]);
