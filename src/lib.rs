@@ -29,6 +29,7 @@
 pub mod archive;
 pub mod backoff;
 pub mod batch;
+pub mod causes;
 pub mod cli;
 pub mod config;
 pub mod decode;

@@ -19,9 +19,14 @@ pub fn normalise(address: &str) -> Option<String> {
 
 /// What stands between the first `<` and the next `>` (or the end), both outside quotes.
 fn in_brackets(address: &str) -> Option<&str> {
-    let inside = &address[end_of_run(address, '<')?..];
-    let inside = inside.strip_prefix('<')?;
-    Some(&inside[..end_of_run(inside, '>').unwrap_or_else(|| before_open_quote(inside))])
+    let End::Stop(at) = end_of_run(address, '<') else {
+        return None;
+    };
+    let inside = &address[at + 1..];
+    Some(match end_of_run(inside, '>') {
+        End::Stop(at) | End::OpenQuote(at) => &inside[..at],
+        End::Text => inside,
+    })
 }
 
 /// The last `<…>` at the very end: for a display name whose quotes do not close.
@@ -30,36 +35,30 @@ fn at_the_end(address: &str) -> Option<&str> {
     (!inside.contains('>')).then_some(inside)
 }
 
-/// Where the first `stop` outside a quoted string stands; `None` without one, or where a quoted
-/// string before it does not close.
-fn end_of_run(text: &str, stop: char) -> Option<usize> {
-    let mut quoted = false;
-    let mut escaped = false;
-    for (at, c) in text.char_indices() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            _ if c == stop && !quoted => return Some(at),
-            _ => {}
-        }
-    }
-    None
+/// Where a run of characters and quoted strings ends.
+enum End {
+    /// At the character that was looked for.
+    Stop(usize),
+    /// At a quote that does not close.
+    OpenQuote(usize),
+    /// With the text.
+    Text,
 }
 
-/// The length of `text` up to a quoted string that does not close, or all of it.
-fn before_open_quote(text: &str) -> usize {
-    let mut open = None;
+/// Looks for the first `stop` outside quoted strings (RFC 5322 section 3.2.4).
+fn end_of_run(text: &str, stop: char) -> End {
+    let mut quote = None;
     let mut escaped = false;
     for (at, c) in text.char_indices() {
         match c {
             _ if escaped => escaped = false,
-            '\\' if open.is_some() => escaped = true,
-            '"' => open = if open.is_some() { None } else { Some(at) },
+            '\\' if quote.is_some() => escaped = true,
+            '"' => quote = if quote.is_some() { None } else { Some(at) },
+            _ if c == stop && quote.is_none() => return End::Stop(at),
             _ => {}
         }
     }
-    open.unwrap_or(text.len())
+    quote.map_or(End::Text, End::OpenQuote)
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use std::error::Error as StdError;
 
 use aws_sdk_sqs::error::{BuildError, ProvideErrorMetadata, SdkError};
 
+use crate::causes;
+
 /// A call to SQS that failed as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -30,7 +32,7 @@ impl Error {
         SdkError<E, R>: StdError,
     {
         let Some(service) = error.as_service_error() else {
-            let message = causes(error);
+            let message = causes::in_one_line(error);
             return Self { trouble: trouble_of_causes(&message), message };
         };
         let code = service.code().unwrap_or("unknown error");
@@ -70,21 +72,6 @@ fn trouble_of_code(code: &str) -> Trouble {
 
 fn trouble_of_causes(message: &str) -> Trouble {
     if message.contains("credentials") { Trouble::Refused } else { Trouble::Unavailable }
-}
-
-/// The error and what caused it, each said once.
-fn causes(error: &dyn StdError) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !line.contains(&text) {
-            line.push_str(": ");
-            line.push_str(&text);
-        }
-        cause = error.source();
-    }
-    line
 }
 
 #[cfg(test)]

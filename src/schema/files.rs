@@ -54,3 +54,37 @@ fn parse(name: &str) -> Result<FileName, String> {
     let version = number.parse().map_err(|_| rule())?;
     Ok(FileName { version, stem: stem.to_owned() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Result<Vec<u32>, String> {
+        let files = in_order(names.iter().map(|name| (*name).to_owned()))?;
+        Ok(files.into_iter().map(|file| file.version).collect())
+    }
+
+    #[test]
+    fn well_named_files_are_put_in_order() {
+        assert_eq!(names(&["V0002__b.sql", "README.md", "V0001__a_1.sql"]), Ok(vec![1, 2]));
+    }
+
+    #[test]
+    fn the_build_names_the_file_that_breaks_a_rule() {
+        for (files, says) in [
+            (&["V1__a.sql"][..], "V1__a.sql"),
+            (&["v0001__a.sql"], "v0001__a.sql"),
+            (&["V0001__Add-Column.sql"], "V0001__Add-Column.sql"),
+            (&["V0001_a.sql"], "V0001_a.sql"),
+            (&["V0001__a.sq"], "V0001__a.sq"),
+            (&["V0001__.sql"], "V0001__.sql"),
+            (&["U0001__a.sql"], "U0001__a.sql"),
+            (&["V0001__a.sql", "V0001__b.sql"], "V0001__b.sql: its number is taken"),
+            (&["V0001__a.sql", "V0003__c.sql"], "V0002 is missing"),
+            (&[], "no migration"),
+        ] {
+            let error = names(files).expect_err("the names break a rule");
+            assert!(error.contains(says), "{error}");
+        }
+    }
+}

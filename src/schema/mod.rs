@@ -3,67 +3,28 @@
 
 mod driver;
 pub mod files;
+mod lock;
+mod name;
 pub mod partitions;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use refinery::{Migration, Runner};
 use refinery_core::traits::r#async::AsyncQuery as _;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 
-use crate::backoff::Backoff;
 use driver::Driver;
+pub use name::SchemaName;
 
 /// Number, name and SQL of each migration, in order; made by the build script.
 const EMBEDDED: &[(u32, &str, &str)] = include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
 
 /// How long a statement of a migration may wait for a lock, and with it the traffic behind it.
 const LOCK_TIMEOUT: &str = "2s";
-/// How long a migrator waits for another one to end.
-const MIGRATOR_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// How long PostgreSQL may take to let us in.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The PostgreSQL schema that holds everything the service owns. It is pasted into SQL, so it is
-/// checked once, here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SchemaName(String);
-
-impl SchemaName {
-    /// A name of 1 to 63 lower-case letters, digits and underscores that starts with no digit.
-    ///
-    /// # Errors
-    /// A line that says what a name may be.
-    pub fn new(name: &str) -> Result<Self, String> {
-        let fits = (1..=63).contains(&name.len())
-            && !name.starts_with(|c: char| c.is_ascii_digit())
-            && !name.starts_with("pg_")
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
-        if fits {
-            Ok(Self(name.to_owned()))
-        } else {
-            Err(format!(
-                "{name:?} is no schema name: use up to 63 lower-case letters, digits and _, no digit or pg_ first"
-            ))
-        }
-    }
-
-    /// The name as SQL takes it.
-    #[must_use]
-    pub fn quoted(&self) -> String {
-        format!("\"{}\"", self.0)
-    }
-
-    /// The bare name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
 
 /// Why the schema is not as this binary needs it.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +52,7 @@ pub enum Error {
         needed: u32,
     },
     /// Another migrator does not end.
-    #[error("another migration has been running for {} s (backend {holder}): wait for it or end it", MIGRATOR_TIMEOUT.as_secs())]
+    #[error("another migration has been running for {} s (backend {holder}): wait for it or end it", lock::TIMEOUT.as_secs())]
     Locked {
         /// Process id and application name of the session that holds the lock.
         holder: String,
@@ -194,7 +155,7 @@ async fn migrate_with(
     if status.pending.is_empty() {
         return Ok((status, Vec::new()));
     }
-    lock(&mut driver.connection, schema).await?;
+    lock::take(&mut driver.connection, schema).await?;
     create_schema(&mut driver.connection, schema).await?;
     // What this process waited for may have applied everything.
     let before = read_status(driver, schema).await?;
@@ -265,43 +226,6 @@ fn compare(applied: &[Migration], embedded: &[Migration]) -> Result<Status, Erro
     Ok(Status { version, pending })
 }
 
-/// Takes the migrators' lock by asking again and again: a session that *waits* for it would
-/// deadlock with a `CREATE INDEX CONCURRENTLY` of the one that holds it.
-async fn lock(connection: &mut PgConnection, schema: &SchemaName) -> Result<(), Error> {
-    let started = Instant::now();
-    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2))
-        .at_least(Duration::from_millis(50));
-    loop {
-        let locked: bool = sqlx::query_scalar(
-            "SELECT pg_try_advisory_lock(hashtext('ses-reports migrate'), hashtext($1))",
-        )
-        .bind(schema.as_str())
-        .fetch_one(&mut *connection)
-        .await?;
-        if locked {
-            return Ok(());
-        }
-        if started.elapsed() > MIGRATOR_TIMEOUT {
-            return Err(Error::Locked { holder: lock_holder(connection, schema).await? });
-        }
-        tokio::time::sleep(backoff.next_delay()).await;
-    }
-}
-
-async fn lock_holder(connection: &mut PgConnection, schema: &SchemaName) -> Result<String, Error> {
-    let holder: Option<String> = sqlx::query_scalar(
-        "SELECT pid || coalesce(', ' || nullif(application_name, ''), '')
-        FROM pg_locks JOIN pg_stat_activity USING (pid)
-        WHERE locktype = 'advisory' AND granted
-            AND classid = hashtext('ses-reports migrate')::bigint & 4294967295
-            AND objid = hashtext($1)::bigint & 4294967295",
-    )
-    .bind(schema.as_str())
-    .fetch_optional(connection)
-    .await?;
-    Ok(holder.unwrap_or_else(|| "unknown".to_owned()))
-}
-
 /// Asks first: `CREATE SCHEMA IF NOT EXISTS` needs the right to create even where it has nothing
 /// to do.
 async fn create_schema(connection: &mut PgConnection, schema: &SchemaName) -> Result<(), Error> {
@@ -337,45 +261,6 @@ fn stem(migration: &Migration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn schema_names_are_safe_to_paste() {
-        for good in ["aws_reports", "_x", "reports2"] {
-            assert!(SchemaName::new(good).is_ok(), "{good}");
-        }
-        for bad in ["", "Reports", "2x", "a-b", "a\"b", "a b", "pg_x", &"x".repeat(64)] {
-            assert!(SchemaName::new(bad).is_err(), "{bad}");
-        }
-    }
-
-    fn names(names: &[&str]) -> Result<Vec<u32>, String> {
-        let files = files::in_order(names.iter().map(|name| (*name).to_owned()))?;
-        Ok(files.into_iter().map(|file| file.version).collect())
-    }
-
-    #[test]
-    fn well_named_files_are_put_in_order() {
-        assert_eq!(names(&["V0002__b.sql", "README.md", "V0001__a_1.sql"]), Ok(vec![1, 2]));
-    }
-
-    #[test]
-    fn the_build_names_the_file_that_breaks_a_rule() {
-        for (files, says) in [
-            (&["V1__a.sql"][..], "V1__a.sql"),
-            (&["v0001__a.sql"], "v0001__a.sql"),
-            (&["V0001__Add-Column.sql"], "V0001__Add-Column.sql"),
-            (&["V0001_a.sql"], "V0001_a.sql"),
-            (&["V0001__a.sq"], "V0001__a.sq"),
-            (&["V0001__.sql"], "V0001__.sql"),
-            (&["U0001__a.sql"], "U0001__a.sql"),
-            (&["V0001__a.sql", "V0001__b.sql"], "V0001__b.sql: its number is taken"),
-            (&["V0001__a.sql", "V0003__c.sql"], "V0002 is missing"),
-            (&[], "no migration"),
-        ] {
-            let error = names(files).expect_err("the names break a rule");
-            assert!(error.contains(says), "{error}");
-        }
-    }
 
     #[test]
     fn an_edited_migration_is_named() {

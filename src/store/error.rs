@@ -1,6 +1,6 @@
 //! What PostgreSQL's errors mean to a worker.
 
-use std::error::Error as _;
+use crate::causes;
 
 /// Why a write did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -69,15 +69,5 @@ pub fn explain(error: &sqlx::Error) -> String {
         let code = database.code().unwrap_or_default();
         return format!("{} (SQLSTATE {code})", database.message());
     }
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !line.contains(&text) {
-            line.push_str(": ");
-            line.push_str(&text);
-        }
-        cause = error.source();
-    }
-    line
+    causes::in_one_line(error)
 }

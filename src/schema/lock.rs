@@ -1,0 +1,48 @@
+//! The lock against concurrent migrators: an advisory lock of the session, given back with it.
+
+use std::time::{Duration, Instant};
+
+use sqlx::PgConnection;
+
+use super::{Error, SchemaName};
+use crate::backoff::Backoff;
+
+/// How long a migrator waits for another one to end.
+pub(super) const TIMEOUT: Duration = Duration::from_mins(5);
+
+/// Takes the migrators' lock by asking again and again: a session that *waits* for it would
+/// deadlock with a `CREATE INDEX CONCURRENTLY` of the one that holds it.
+pub(super) async fn take(connection: &mut PgConnection, schema: &SchemaName) -> Result<(), Error> {
+    let started = Instant::now();
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2))
+        .at_least(Duration::from_millis(50));
+    loop {
+        let locked: bool = sqlx::query_scalar(
+            "SELECT pg_try_advisory_lock(hashtext('ses-reports migrate'), hashtext($1))",
+        )
+        .bind(schema.as_str())
+        .fetch_one(&mut *connection)
+        .await?;
+        if locked {
+            return Ok(());
+        }
+        if started.elapsed() > TIMEOUT {
+            return Err(Error::Locked { holder: holder(connection, schema).await? });
+        }
+        tokio::time::sleep(backoff.next_delay()).await;
+    }
+}
+
+async fn holder(connection: &mut PgConnection, schema: &SchemaName) -> Result<String, Error> {
+    let holder: Option<String> = sqlx::query_scalar(
+        "SELECT pid || coalesce(', ' || nullif(application_name, ''), '')
+        FROM pg_locks JOIN pg_stat_activity USING (pid)
+        WHERE locktype = 'advisory' AND granted
+            AND classid = hashtext('ses-reports migrate')::bigint & 4294967295
+            AND objid = hashtext($1)::bigint & 4294967295",
+    )
+    .bind(schema.as_str())
+    .fetch_optional(connection)
+    .await?;
+    Ok(holder.unwrap_or_else(|| "unknown".to_owned()))
+}

@@ -1,0 +1,55 @@
+//! The name of the schema.
+
+/// The PostgreSQL schema that holds everything the service owns. It is pasted into SQL, so it is
+/// checked once, here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaName(String);
+
+impl SchemaName {
+    /// A name of 1 to 63 lower-case letters, digits and underscores that starts with no digit.
+    ///
+    /// # Errors
+    /// A line that says what a name may be.
+    pub fn new(name: &str) -> Result<Self, String> {
+        let fits = (1..=63).contains(&name.len())
+            && !name.starts_with(|c: char| c.is_ascii_digit())
+            && !name.starts_with("pg_")
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+        if fits {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(format!(
+                "{name:?} is no schema name: use up to 63 lower-case letters, digits and _, no digit or pg_ first"
+            ))
+        }
+    }
+
+    /// The name as SQL takes it.
+    #[must_use]
+    pub fn quoted(&self) -> String {
+        format!("\"{}\"", self.0)
+    }
+
+    /// The bare name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schema_names_are_safe_to_paste() {
+        for good in ["aws_reports", "_x", "reports2"] {
+            assert!(SchemaName::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", "Reports", "2x", "a-b", "a\"b", "a b", "pg_x", &"x".repeat(64)] {
+            assert!(SchemaName::new(bad).is_err(), "{bad}");
+        }
+    }
+}
