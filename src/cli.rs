@@ -2,14 +2,16 @@
 
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use tokio::net::TcpListener;
 
-use crate::config::{DatabaseArgs, DecodeArgs, LogArgs, RulesArgs, WorkerArgs, Wrong};
+use crate::config::{DatabaseArgs, DecodeArgs, HttpArgs, LogArgs, RulesArgs, WorkerArgs, Wrong};
 use crate::queue::{LONGEST_WAIT, Queue, Trouble};
 use crate::store::Store;
-use crate::{archive, schema, shutdown, telemetry, worker};
+use crate::{archive, http, metrics, schema, shutdown, telemetry, worker};
 
 /// Done.
 const DONE: u8 = 0;
@@ -37,6 +39,8 @@ struct Cli {
     worker: WorkerArgs,
     #[command(flatten)]
     rules: RulesArgs,
+    #[command(flatten)]
+    http: HttpArgs,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -156,6 +160,13 @@ async fn work(cli: &Cli) -> Result<(), Failure> {
     // All settings are checked before anything is touched.
     let database = cli.database.check()?;
     let (queue_url, settings) = cli.worker.check()?;
+    let http = match cli.http.check()? {
+        Some(address) => Some(TcpListener::bind(address).await.map_err(|error| Failure {
+            code: USAGE,
+            line: format!("HTTP_ADDR {address}: {error}"),
+        })?),
+        None => None,
+    };
     let stop = shutdown::on_signals().map_err(failed)?;
 
     let status = if cli.worker.no_migrate {
@@ -201,7 +212,15 @@ async fn work(cli: &Cli) -> Result<(), Failure> {
         messages_waiting = attributes.visible,
         "consuming"
     );
-    worker::run(queue, store, cli.rules.rules(), settings, stop).await.map(|_| ()).map_err(failed)
+    let health = Arc::new(worker::Health::default());
+    if let Some(listener) = http {
+        let metrics = metrics::install().map_err(failed)?;
+        tokio::spawn(http::serve(listener, Arc::clone(&health), metrics));
+    }
+    worker::run(queue, store, cli.rules.rules(), settings, health, stop)
+        .await
+        .map(|_| ())
+        .map_err(failed)
 }
 
 fn newer(schema: &str, status: &schema::Status) -> String {

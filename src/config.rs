@@ -1,5 +1,6 @@
 //! The settings: flags with environment variables of the same name, checked once.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -107,6 +108,30 @@ pub struct WorkerArgs {
     /// so this is how long a crash delays what was in flight
     #[arg(long, env, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(2..=i64::from(LONGEST_VISIBILITY)))]
     pub visibility_timeout: u32,
+}
+
+/// Where the worker tells how it is.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "HTTP")]
+pub struct HttpArgs {
+    /// Serve /livez, /readyz and /metrics (Prometheus) here, such as 0.0.0.0:9090; off by default
+    #[arg(long, env, value_name = "ADDRESS:PORT")]
+    pub http_addr: Option<String>,
+}
+
+impl HttpArgs {
+    /// The address, if one was given.
+    ///
+    /// # Errors
+    /// One line that says what to mend.
+    pub fn check(&self) -> Result<Option<SocketAddr>, Wrong> {
+        match self.http_addr.as_deref().map(str::trim).filter(|address| !address.is_empty()) {
+            None => Ok(None),
+            Some(address) => address.parse().map(Some).map_err(|_error| {
+                Wrong(format!("HTTP_ADDR is no address with a port: {address:?}; use 0.0.0.0:9090"))
+            }),
+        }
+    }
 }
 
 /// The log, on standard error.

@@ -33,6 +33,8 @@ pub mod causes;
 pub mod cli;
 pub mod config;
 pub mod decode;
+pub mod http;
+pub mod metrics;
 pub mod queue;
 pub mod row;
 pub mod schema;

@@ -52,19 +52,19 @@ async fn delete(shared: &Shared, mut batch: Vec<Deletable>) {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
     let mut tries = 0;
     while !batch.is_empty() {
-        let turn = shared.deleting.turn().await;
+        let turn = shared.health.deleting.turn().await;
         let handles: Vec<&str> =
             batch.iter().map(|message| message.receipt_handle.as_str()).collect();
         let failed = match shared.queue.delete(&handles).await {
             Ok(failed) => failed,
             Err(error) => {
-                shared.gate.set_deletes_refused(error.trouble == Trouble::Refused);
+                shared.health.gate.set_deletes_refused(error.trouble == Trouble::Refused);
                 turn.failed(&error).await;
                 continue;
             }
         };
         turn.succeeded();
-        shared.gate.set_deletes_refused(false);
+        shared.health.gate.set_deletes_refused(false);
         shared.stats.deleted(batch.len() - failed.len());
         tries += 1;
         let again: Vec<usize> =

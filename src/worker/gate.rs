@@ -33,6 +33,11 @@ impl Gate {
         *self.closed.borrow() != Closed::default()
     }
 
+    /// Whether the database is why.
+    pub(super) fn is_database_away(&self) -> bool {
+        self.closed.borrow().database_away
+    }
+
     /// Tells that the database answers or does not; true if that is news.
     pub(super) fn set_database_away(&self, away: bool) -> bool {
         self.closed

@@ -53,7 +53,7 @@ pub(super) async fn stop_when_idle(shared: Arc<Shared>, idle: Duration) {
     let pause = (idle / 20).clamp(Duration::from_millis(20), Duration::from_secs(1));
     loop {
         tokio::time::sleep(pause).await;
-        let nothing_held = shared.budget.held() == 0 && !shared.gate.is_closed();
+        let nothing_held = shared.budget.held() == 0 && !shared.health.gate.is_closed();
         if nothing_held && shared.quiet.lasted() >= idle {
             tracing::info!(seconds = idle.as_secs(), "idle");
             shared.stop.cancel();

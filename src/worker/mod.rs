@@ -10,6 +10,7 @@
 
 mod deleter;
 mod gate;
+mod health;
 mod idle;
 mod leases;
 mod partitions;
@@ -31,12 +32,11 @@ use crate::config::WorkerSettings;
 use crate::decode::Rules;
 use crate::queue::Queue;
 use crate::store::Store;
-use gate::Gate;
+pub use health::Health;
 use idle::Quiet;
 use leases::Leases;
 use pending::Budget;
 use poller::LatePolls;
-use shared_backoff::SharedBackoff;
 use stats::Stats;
 pub use stats::Summary;
 
@@ -55,11 +55,9 @@ struct Shared {
     store: Store,
     rules: Rules,
     settings: WorkerSettings,
-    gate: Gate,
+    health: Arc<Health>,
     budget: Budget,
     leases: Leases,
-    receiving: SharedBackoff,
-    deleting: SharedBackoff,
     stats: Stats,
     quiet: Quiet,
     late_polls: LatePolls,
@@ -79,14 +77,13 @@ pub async fn run(
     store: Store,
     rules: Rules,
     settings: WorkerSettings,
+    health: Arc<Health>,
     stop: CancellationToken,
 ) -> anyhow::Result<Summary> {
     let shared = Arc::new(Shared {
         leases: Leases::new(queue.visibility()),
         budget: Budget::new(settings.max_in_flight, settings.max_in_flight_bytes),
-        gate: Gate::default(),
-        receiving: SharedBackoff::new("receive"),
-        deleting: SharedBackoff::new("delete"),
+        health,
         stats: Stats::default(),
         quiet: Quiet::default(),
         late_polls: LatePolls::default(),

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use ::metrics::gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::leases::LeaseId;
 use crate::decode::Outcome;
+use crate::metrics;
 use crate::queue::{MOST_PER_CALL, Message};
 
 /// A message that is received and decoded, and neither written nor deleted yet.
@@ -101,6 +103,7 @@ impl Reservation {
     /// Takes the part of one message; what nobody takes is given back when the reservation drops.
     pub(super) fn take(&mut self, bytes: usize) -> Share {
         self.held.fetch_add(1, Ordering::AcqRel);
+        gauge!(metrics::MESSAGES_HELD).increment(1.0);
         let kib = (bytes.div_ceil(1024)).min(self.kib.num_permits());
         Share {
             _message: self.messages.split(1),
@@ -113,6 +116,7 @@ impl Reservation {
 impl Drop for Share {
     fn drop(&mut self) {
         self.held.fetch_sub(1, Ordering::AcqRel);
+        gauge!(metrics::MESSAGES_HELD).decrement(1.0);
     }
 }
 

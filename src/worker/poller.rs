@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::pending::{Pending, Reservation};
+use super::stats;
 use crate::decode::decode;
 use crate::queue::{Error, Message};
 
@@ -22,13 +23,15 @@ const SHORT_WAIT: Duration = Duration::from_secs(1);
 /// Receives until the worker stops. Only waiting is cancelled: what is received is handed over.
 pub(super) async fn run(shared: Arc<Shared>, hand_over: mpsc::Sender<Vec<Pending>>) {
     while let Some(Some(mut reservation)) = shared.stop.run_until_cancelled(room(&shared)).await {
-        let Some(turn) = shared.stop.run_until_cancelled(shared.receiving.turn()).await else {
+        let Some(turn) = shared.stop.run_until_cancelled(shared.health.receiving.turn()).await
+        else {
             return;
         };
         let asked = Instant::now();
         let Some(answer) = receive(&shared).await else {
             return;
         };
+        shared.health.beat();
         match answer {
             Ok(messages) => {
                 turn.succeeded();
@@ -46,6 +49,7 @@ pub(super) async fn run(shared: Arc<Shared>, hand_over: mpsc::Sender<Vec<Pending
                 }
             }
             Err(error) => {
+                stats::receive_failed(&error);
                 shared.quiet.disturb();
                 turn.failed(&error).await;
             }
@@ -56,9 +60,9 @@ pub(super) async fn run(shared: Arc<Shared>, hand_over: mpsc::Sender<Vec<Pending
 /// Waits until receiving makes sense and a full receive fits into the budget.
 async fn room(shared: &Shared) -> Option<Reservation> {
     loop {
-        shared.gate.open().await;
+        shared.health.gate.open().await;
         let reservation = shared.budget.reserve().await;
-        if !shared.gate.is_closed() {
+        if !shared.health.gate.is_closed() {
             return reservation;
         }
     }

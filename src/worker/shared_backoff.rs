@@ -53,9 +53,14 @@ impl SharedBackoff {
         Self { what, failing: AtomicBool::new(false), probe: Mutex::new(None) }
     }
 
+    /// Whether the last call failed.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Acquire)
+    }
+
     /// Waits for the right to ask: at once while all is well.
     pub(super) async fn turn(&self) -> Turn<'_> {
-        if !self.failing.load(Ordering::Acquire) {
+        if !self.is_failing() {
             return Turn { shared: self, probe: None };
         }
         let probe = self.probe.lock().await;

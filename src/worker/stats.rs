@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use ::metrics::{counter, histogram};
+use time::OffsetDateTime;
+
 use super::Shared;
 use super::pending::Pending;
 use crate::decode::Outcome;
-use crate::queue::Message;
+use crate::metrics;
+use crate::queue::{Error, Message, Trouble};
 use crate::store::Written;
 
 const REPORT_EVERY: Duration = Duration::from_mins(1);
@@ -20,8 +24,8 @@ pub(super) struct Stats {
     redelivered: AtomicU64,
     acknowledged: AtomicU64,
     dead_letters: AtomicU64,
-    events: AtomicU64,
     new_details: AtomicU64,
+    already_known: AtomicU64,
     deleted: AtomicU64,
     not_deleted: AtomicU64,
 }
@@ -70,62 +74,89 @@ impl fmt::Display for Summary {
     }
 }
 
-fn add(counter: &AtomicU64, count: usize) {
-    counter.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
+/// Counts for the last line and for Prometheus alike.
+fn add(counter: &AtomicU64, name: &'static str, count: usize) {
+    let count = u64::try_from(count).unwrap_or(u64::MAX);
+    counter.fetch_add(count, Ordering::Relaxed);
+    counter!(name).increment(count);
 }
 
 impl Stats {
     pub(super) fn received(&self, messages: &[Message]) {
-        add(&self.received, messages.len());
-        add(
-            &self.redelivered,
-            messages.iter().filter(|message| message.receive_count > Some(1)).count(),
-        );
+        let again = messages.iter().filter(|message| message.receive_count > Some(1)).count();
+        add(&self.received, metrics::MESSAGES_RECEIVED, messages.len());
+        add(&self.redelivered, metrics::MESSAGES_REDELIVERED, again);
     }
 
     pub(super) fn written(&self, part: &[Pending], changed: Written) {
+        let mut events = 0;
         for pending in part {
             match &pending.outcome {
-                Outcome::Events(rows) => add(&self.events, rows.len()),
+                Outcome::Events(rows) => events += rows.len(),
                 Outcome::Acknowledged(what) => {
-                    add(&self.acknowledged, 1);
+                    self.acknowledged.fetch_add(1, Ordering::Relaxed);
+                    counter!(metrics::MESSAGES_ACKNOWLEDGED, "kind" => what.to_string())
+                        .increment(1);
                     tracing::debug!(sqs_message_id = pending.message.id, "acknowledged: {what}");
                 }
                 Outcome::DeadLetter(rejection) => {
-                    add(&self.dead_letters, 1);
-                    tracing::warn!(
-                        sqs_message_id = pending.message.id,
-                        "dead letter: {}",
-                        rejection.reason
-                    );
+                    let reason = rejection.reason;
+                    self.dead_letters.fetch_add(1, Ordering::Relaxed);
+                    counter!(metrics::DEAD_LETTERS, "reason" => reason.to_string()).increment(1);
+                    tracing::warn!(sqs_message_id = pending.message.id, "dead letter: {reason}");
                 }
             }
         }
-        self.new_details.fetch_add(changed.details, Ordering::Relaxed);
+        let new = usize::try_from(changed.details).unwrap_or(usize::MAX);
+        add(&self.new_details, metrics::DETAILS_NEW, new);
+        add(&self.already_known, metrics::DETAILS_KNOWN, events.saturating_sub(new));
     }
 
     pub(super) fn deleted(&self, count: usize) {
-        add(&self.deleted, count);
+        add(&self.deleted, metrics::MESSAGES_DELETED, count);
     }
 
     pub(super) fn not_deleted(&self, count: usize) {
-        add(&self.not_deleted, count);
+        add(&self.not_deleted, metrics::MESSAGES_NOT_DELETED, count);
     }
 
     pub(super) fn summary(&self) -> Summary {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let new_details = read(&self.new_details);
         Summary {
             received: read(&self.received),
             redelivered: read(&self.redelivered),
-            new_details,
-            already_known: read(&self.events).saturating_sub(new_details),
+            new_details: read(&self.new_details),
+            already_known: read(&self.already_known),
             acknowledged: read(&self.acknowledged),
             dead_letters: read(&self.dead_letters),
             deleted: read(&self.deleted),
             not_deleted: read(&self.not_deleted),
         }
     }
+}
+
+/// A transaction has committed what these messages say.
+#[expect(clippy::disallowed_methods, reason = "how long a message waited is told by the clock")]
+pub(super) fn committed(part: &[Pending], took: Duration) {
+    histogram!(metrics::COMMIT_SECONDS).record(took);
+    histogram!(metrics::BATCH_MESSAGES)
+        .record(f64::from(u32::try_from(part.len()).unwrap_or(u32::MAX)));
+    let (now, waits) = (OffsetDateTime::now_utc(), histogram!(metrics::QUEUE_SECONDS));
+    for sent_at in part.iter().filter_map(|pending| pending.message.sent_at) {
+        waits.record((now - sent_at).as_seconds_f64().max(0.0));
+    }
+}
+
+pub(super) fn receive_failed(error: &Error) {
+    let trouble = match error.trouble {
+        Trouble::Unavailable => "unavailable",
+        Trouble::Refused => "refused",
+    };
+    counter!(metrics::RECEIVE_FAILURES, "trouble" => trouble).increment(1);
+}
+
+pub(super) fn write_failed() {
+    counter!(metrics::WRITE_FAILURES).increment(1);
 }
 
 /// Logs the counters every minute in which they changed, until it is aborted.

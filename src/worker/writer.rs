@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Shared;
 use super::pending::{Deletable, Pending};
+use super::stats;
 use crate::backoff::Backoff;
 use crate::batch::Columns;
 use crate::decode::identity::dead_letter_id;
@@ -130,9 +131,13 @@ async fn until_written(
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     let patiently = async {
         loop {
-            let error = match shared.store.write(&columns, &dead_letters).await {
+            let began = Instant::now();
+            let attempt = shared.store.write(&columns, &dead_letters).await;
+            shared.health.beat();
+            let error = match attempt {
                 Ok(written) => {
-                    if shared.gate.set_database_away(false) {
+                    stats::committed(part, began.elapsed());
+                    if shared.health.gate.set_database_away(false) {
                         tracing::info!("PostgreSQL answers again; receiving");
                     }
                     return Ok(written);
@@ -140,12 +145,13 @@ async fn until_written(
                 Err(Error::Refused(refusal)) => return Err(refusal),
                 Err(error) => error,
             };
+            stats::write_failed();
             let delay = backoff.next_delay();
             shared.quiet.disturb();
             if matches!(error, Error::Conflict) {
                 tracing::debug!("another worker writes the same rows; trying again");
             } else {
-                shared.gate.set_database_away(true);
+                shared.health.gate.set_database_away(true);
                 tracing::warn!(%error, messages = part.len(), delay_ms = delay.as_millis(), "could not write; holding the batch, not receiving");
             }
             tokio::time::sleep(delay).await;

@@ -10,6 +10,7 @@
 mod cli;
 mod crash;
 mod dead_letters;
+mod http;
 mod layers;
 mod outage;
 mod readme;

@@ -1,0 +1,80 @@
+//! The names of the metrics, and their recorder. Counters count since the start of the process.
+//!
+//! Names follow Prometheus: the application first, base units, `_total` for counters. Labels come
+//! from small fixed sets.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+#[expect(missing_docs, reason = "each is described below, for Prometheus")]
+mod names {
+    pub const MESSAGES_RECEIVED: &str = "ses_reports_messages_received_total";
+    pub const MESSAGES_REDELIVERED: &str = "ses_reports_messages_redelivered_total";
+    pub const MESSAGES_ACKNOWLEDGED: &str = "ses_reports_messages_acknowledged_total";
+    pub const MESSAGES_DELETED: &str = "ses_reports_messages_deleted_total";
+    pub const MESSAGES_NOT_DELETED: &str = "ses_reports_messages_not_deleted_total";
+    pub const MESSAGES_HELD: &str = "ses_reports_messages_held";
+    pub const DEAD_LETTERS: &str = "ses_reports_dead_letters_total";
+    pub const DETAILS_NEW: &str = "ses_reports_details_new_total";
+    pub const DETAILS_KNOWN: &str = "ses_reports_details_known_total";
+    pub const RECEIVE_FAILURES: &str = "ses_reports_receive_failures_total";
+    pub const WRITE_FAILURES: &str = "ses_reports_write_failures_total";
+    pub const COMMIT_SECONDS: &str = "ses_reports_commit_seconds";
+    pub const BATCH_MESSAGES: &str = "ses_reports_batch_messages";
+    pub const QUEUE_SECONDS: &str = "ses_reports_queue_seconds";
+}
+pub use names::*;
+
+/// Starts recording. Without it every record is a no-op.
+///
+/// # Errors
+/// When a recorder is there already.
+pub fn install() -> Result<PrometheusHandle, BuildError> {
+    let seconds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+    let waits = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 300.0, 3_600.0, 86_400.0];
+    let sizes = [1.0, 10.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 5_000.0];
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(COMMIT_SECONDS.to_owned()), &seconds)?
+        .set_buckets_for_metric(Matcher::Full(QUEUE_SECONDS.to_owned()), &waits)?
+        .set_buckets_for_metric(Matcher::Full(BATCH_MESSAGES.to_owned()), &sizes)?
+        .install_recorder()?;
+    for (name, text) in [
+        (MESSAGES_RECEIVED, "Messages received, redeliveries included"),
+        (MESSAGES_REDELIVERED, "Messages that SQS had handed out before"),
+        (MESSAGES_ACKNOWLEDGED, "Messages with nothing to store, by kind"),
+        (MESSAGES_DELETED, "Messages deleted from the queue"),
+        (MESSAGES_NOT_DELETED, "Messages that SQS did not delete when asked; they come again"),
+        (DEAD_LETTERS, "Messages stored as dead letters, by reason"),
+        (DETAILS_NEW, "Detail rows that were new"),
+        (DETAILS_KNOWN, "Detail rows that were there already: duplicates and replays"),
+        (
+            RECEIVE_FAILURES,
+            "Receives that failed, by what helps: time (unavailable) or a person (refused)",
+        ),
+        (WRITE_FAILURES, "Transactions that failed and are tried again"),
+    ] {
+        describe_counter!(name, text);
+    }
+    describe_gauge!(MESSAGES_HELD, "Messages received and not yet deleted");
+    describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "Time that a transaction took");
+    describe_histogram!(BATCH_MESSAGES, "Messages that a transaction wrote");
+    describe_histogram!(
+        QUEUE_SECONDS,
+        Unit::Seconds,
+        "From a message entering the queue to its commit"
+    );
+    // A counter that is not there until something happens cannot be alerted on.
+    for name in [
+        MESSAGES_RECEIVED,
+        MESSAGES_REDELIVERED,
+        MESSAGES_DELETED,
+        MESSAGES_NOT_DELETED,
+        DETAILS_NEW,
+        DETAILS_KNOWN,
+        WRITE_FAILURES,
+    ] {
+        metrics::counter!(name).absolute(0);
+    }
+    metrics::gauge!(MESSAGES_HELD).set(0.0);
+    Ok(handle)
+}

@@ -1,0 +1,89 @@
+//! What the worker tells an orchestrator and Prometheus.
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::support::database::Database;
+use crate::support::event::{self, message_id};
+use crate::support::process::{Worker, eventually, run};
+use crate::support::queue::Queue;
+
+/// The status and the body of a GET; `None` while nobody listens.
+async fn get(address: &str, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(address).await.ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: worker\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.ok()?;
+    let status = answer.split(' ').nth(1)?.parse().ok()?;
+    let (_, body) = answer.split_once("\r\n\r\n")?;
+    Some((status, body.to_owned()))
+}
+
+fn free_address() -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").to_string()
+}
+
+#[tokio::test]
+async fn it_tells_whether_it_works_and_what_it_did() {
+    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let address = free_address();
+    let mut worker = Worker::start(&database.url(), &queue.url, &["--http-addr", &address]);
+    let send = event::send(&message_id(1), &["jane@example.com"]).to_string();
+    queue.send(&[send.clone(), "poison".to_owned()]).await;
+    let shows = async |line: &str| {
+        let metrics = get(&address, "/metrics").await.map(|(_, body)| body).unwrap_or_default();
+        metrics.lines().any(|found| found == line)
+    };
+    eventually("the message is counted", || shows("ses_reports_details_new_total 1")).await;
+    eventually("the deletes are counted", || shows("ses_reports_messages_deleted_total 3")).await;
+    assert!(shows("ses_reports_dead_letters_total{reason=\"not JSON\"} 1").await);
+    assert!(shows("ses_reports_messages_acknowledged_total{kind=\"topic validation\"} 1").await);
+    assert!(shows("ses_reports_messages_held 0").await);
+    assert!(shows("ses_reports_queue_seconds_count 3").await);
+    assert_eq!(get(&address, "/livez").await.map(|(status, _)| status), Some(200));
+    assert_eq!(get(&address, "/readyz").await.map(|(status, _)| status), Some(200));
+    assert_eq!(get(&address, "/").await.map(|(status, _)| status), Some(404));
+
+    database.execute("ALTER TABLE aws_reports RENAME TO away").await;
+    queue.send(&[event::send(&message_id(2), &["jane@example.com"]).to_string()]).await;
+    let waits = || async {
+        get(&address, "/readyz").await == Some((503, "PostgreSQL does not take writes".to_owned()))
+    };
+    eventually("it says what it waits for", waits).await;
+    assert_eq!(
+        get(&address, "/livez").await.map(|(status, _)| status),
+        Some(200),
+        "a restart would not help"
+    );
+    database.execute("ALTER TABLE away RENAME TO aws_reports").await;
+    eventually("it works again", || async {
+        get(&address, "/readyz").await.map(|(status, _)| status) == Some(200)
+    })
+    .await;
+    let (status, _) = worker.terminate().await;
+    assert!(status.success(), "{}", worker.log());
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_or_wrong_is_one_line() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().expect("an address").to_string();
+    for (address, says) in [(taken.as_str(), "in use"), ("9090", "no address with a port")] {
+        let holder = std::net::TcpListener::bind(&taken);
+        let settings = [
+            ("DATABASE_URL", "postgres://u@127.0.0.1:9/d"),
+            ("SQS_QUEUE_URL", "http://127.0.0.1:9/1/q"),
+            ("HTTP_ADDR", address),
+        ];
+        let ended = run(&settings, &[]).await;
+        drop(holder);
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("HTTP_ADDR") && ended.stderr.contains(says),
+            "{}",
+            ended.stderr
+        );
+    }
+}
