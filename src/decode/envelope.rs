@@ -116,6 +116,13 @@ impl Opener {
                 )),
             };
         }
+        // Inbound mail as SES hands it to Lambda.
+        if let Some(Value::Object(inbound)) = map.get("ses")
+            && inbound.contains_key("receipt")
+        {
+            self.letters.push(Letter::Acknowledged(Acknowledged::InboundMail));
+            return Ok(());
+        }
         if string(&map, "Event") == Some("s3:TestEvent") {
             self.letters.push(Letter::Acknowledged(Acknowledged::S3Test));
             return Ok(());
