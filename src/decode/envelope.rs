@@ -229,6 +229,11 @@ mod tests {
             (json!({"notificationType": "AmazonSnsSubscriptionSucceeded"}).to_string(), A::FeedbackTest),
             (json!({"notificationType": "Received", "mail": {}}).to_string(), A::InboundMail),
             (json!({"source": "aws.ses", "detail-type": "Sending Status Enabled", "detail": {"data": "x"}}).to_string(), A::OtherSesEvent),
+            (
+                json!({"Records": [{"eventSource": "aws:ses", "ses": {"mail": {}, "receipt": {}}}]})
+                    .to_string(),
+                A::InboundMail,
+            ),
             (wrapped(&json!({"Event": "s3:TestEvent"}).to_string()), A::S3Test),
         ] {
             assert_eq!(open(&body, None), Ok(vec![Letter::Acknowledged(expected)]), "{body}");
