@@ -28,6 +28,14 @@ $$;
 COMMENT ON FUNCTION aws_report_shorten(text, int) IS
     'A value that is longer than most characters as the tables hold it: its start, ~, and 16 hex digits of the SHA-256 of the whole.';
 
+CREATE FUNCTION aws_report_email(address text) RETURNS varchar
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path FROM CURRENT
+AS $$
+    SELECT aws_report_shorten(aws_report_address(address), 100)
+$$;
+
+COMMENT ON FUNCTION aws_report_email(text) IS 'An address as the column aws_reports.user_email holds it.';
+
 CREATE FUNCTION aws_report_uuid(millis bigint, hash bytea) RETURNS uuid
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$

@@ -33,7 +33,7 @@ CREATE TABLE aws_reports (
 
 -- "What happened to mail X": WHERE message_id = 'X'
 CREATE INDEX aws_reports_message_id ON aws_reports (message_id);
--- "Everything sent to this address": WHERE user_email = aws_report_address('Jane <JANE@example.com>')
+-- "Everything sent to this address": WHERE user_email = aws_report_email('Jane <JANE@example.com>')
 CREATE INDEX aws_reports_user_email ON aws_reports (user_email);
 
 CREATE FUNCTION aws_reports_touch() RETURNS trigger
@@ -49,6 +49,17 @@ COMMENT ON FUNCTION aws_reports_touch() IS 'Keeps aws_reports.updated_at, whoeve
 
 CREATE TRIGGER aws_reports_touch BEFORE UPDATE ON aws_reports
     FOR EACH ROW EXECUTE FUNCTION aws_reports_touch();
+
+CREATE FUNCTION aws_report_is_suppressed(bounce_sub_type text) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+AS $$
+    SELECT coalesce(bounce_sub_type IN (
+        'Suppressed', 'OnAccountSuppressionList', 'OnTenantSuppressionList',
+        'UnsubscribedRecipient', 'EmailValidationSuppressed'), false)
+$$;
+
+COMMENT ON FUNCTION aws_report_is_suppressed(text) IS
+    'Whether a bounce of that subtype was never attempted, so that it is none for the bounce rate.';
 
 -- The worker's own fold says the same (src/row.rs).
 CREATE FUNCTION aws_report_bounce_order(a text, b text) RETURNS int
@@ -100,6 +111,6 @@ COMMENT ON COLUMN aws_reports.updated_at IS 'When the row last changed; kept by 
 COMMENT ON COLUMN aws_reports.bounce_type IS
     'The strongest seen: Permanent, then Undetermined, then Transient.';
 COMMENT ON COLUMN aws_reports.bounce_sub_type IS
-    'Of that type. Suppressed, OnAccountSuppressionList: never attempted. Transient/General after a delivery: an auto-reply.';
+    'Of that type. Never attempted where aws_report_is_suppressed(bounce_sub_type). Transient/General after a delivery: an auto-reply.';
 COMMENT ON COLUMN aws_reports.open_count IS 'Distinct Open events that were stored.';
 COMMENT ON COLUMN aws_reports.click_count IS 'Distinct Click events that were stored.';

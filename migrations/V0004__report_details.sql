@@ -34,7 +34,7 @@ COMMENT ON COLUMN aws_report_detail."from" IS 'The sender''s address, without di
 COMMENT ON COLUMN aws_report_detail."to" IS 'The recipient, as aws_reports.user_email.';
 COMMENT ON COLUMN aws_report_detail.subject IS 'The subject, where the event carries it.';
 COMMENT ON COLUMN aws_report_detail.other_info IS
-    'What else the event says: its own object under its SES name, recipient (the entry of this recipient), tags; ambiguous: true where the event does not name its recipient; as_sent: values of which the columns hold another form, shortened or normalised.';
+    'What else the event says, as SES wrote it: its own object (less the entries of other recipients) and whatever stands beside it; recipient: the entry of this recipient; tags: those of the mail, whose headers are not kept; ambiguous: true where the event does not name its recipient; as_sent: values of which the columns hold another form, shortened or normalised.';
 
 CREATE FUNCTION aws_report_detail_partition(month date) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -44,6 +44,17 @@ $$;
 
 COMMENT ON FUNCTION aws_report_detail_partition(date) IS 'The name of the partition that holds a month.';
 
+CREATE FUNCTION aws_report_detail_is_attached(partition text) RETURNS boolean
+LANGUAGE sql STABLE SET search_path FROM CURRENT
+AS $$
+    SELECT EXISTS (
+        SELECT FROM pg_inherits
+        WHERE inhrelid = to_regclass(partition) AND inhparent = 'aws_report_detail'::regclass
+            AND NOT inhdetachpending)
+$$;
+
+COMMENT ON FUNCTION aws_report_detail_is_attached(text) IS 'Whether a table is a partition of aws_report_detail.';
+
 -- SECURITY DEFINER: a worker whose role owns nothing may still create the month of an event.
 CREATE FUNCTION aws_report_detail_ensure(month date) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
@@ -51,15 +62,22 @@ AS $$
 DECLARE
     first_day date := date_trunc('month', month)::date;
     partition text := aws_report_detail_partition(first_day);
+    taken int := 1;
 BEGIN
-    IF to_regclass(partition) IS NOT NULL THEN
+    IF aws_report_detail_is_attached(partition) THEN
         RETURN false;
     END IF;
     -- One creator at a time; ATTACH takes the same lock anyway.
     LOCK TABLE aws_report_detail IN SHARE UPDATE EXCLUSIVE MODE;
-    IF to_regclass(partition) IS NOT NULL THEN
-        RETURN false;
-    END IF;
+    -- A table of that name that is not attached was detached to be kept: it stays as it is, and
+    -- late events of its month get another.
+    WHILE to_regclass(partition) IS NOT NULL LOOP
+        IF aws_report_detail_is_attached(partition) THEN
+            RETURN false;
+        END IF;
+        taken := taken + 1;
+        partition := aws_report_detail_partition(first_day) || '_' || taken;
+    END LOOP;
     -- LIKE and ATTACH take SHARE UPDATE EXCLUSIVE on the parent; CREATE … PARTITION OF would take
     -- ACCESS EXCLUSIVE and stop every reader and writer.
     EXECUTE format('CREATE TABLE %I (LIKE aws_report_detail INCLUDING ALL)', partition);

@@ -5,10 +5,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tokio::net::TcpListener;
 
-use crate::config::{DatabaseArgs, DecodeArgs, HttpArgs, LogArgs, RulesArgs, WorkerArgs, Wrong};
+use crate::config::{
+    Database, DatabaseArgs, DecodeArgs, HttpArgs, LogArgs, RulesArgs, WorkerArgs, WorkerSettings,
+    Wrong,
+};
 use crate::queue::{LONGEST_WAIT, Queue, Trouble};
 use crate::store::Store;
 use crate::{archive, http, metrics, schema, shutdown, telemetry, worker};
@@ -70,7 +74,7 @@ fn failed(line: impl std::fmt::Display) -> Failure {
 /// Runs what the arguments ask for.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match parse() {
         Ok(cli) => cli,
         Err(error) => return usage(&error),
     };
@@ -86,6 +90,22 @@ pub fn main() -> ExitCode {
             failure.code
         }
     })
+}
+
+/// Reads arguments and environment. A variable that is empty is not set, and `decode` asks for none
+/// of the worker's.
+fn parse() -> Result<Cli, clap::Error> {
+    let decodes = std::env::args_os().nth(1).is_some_and(|first| first == "decode");
+    let command = Cli::command().mut_args(|argument| {
+        let value = argument.get_env().and_then(std::env::var_os);
+        let is_ignored = decodes && !argument.is_global_set();
+        if is_ignored || value.is_some_and(|value| value.is_empty()) {
+            argument.env(Resettable::Reset)
+        } else {
+            argument
+        }
+    });
+    Cli::from_arg_matches(&command.try_get_matches()?)
 }
 
 /// `--help` and `--version` are answers; anything else is one line.
@@ -119,16 +139,16 @@ fn decode(args: &DecodeArgs) -> Result<(), Failure> {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
         done => done.map_err(|error| failed(format!("could not write: {error}")))?,
     };
-    match unreadable.first() {
-        None => Ok(()),
-        Some(first) => Err(Failure { code: USAGE, line: first.clone() }),
+    if unreadable.is_empty() {
+        return Ok(());
     }
+    Err(Failure { code: USAGE, line: unreadable.join("; ") })
 }
 
 fn consume(cli: &Cli) -> Result<(), Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(failed)?;
     let outcome = runtime.block_on(async {
-        if cli.worker.migrate_only { migrate_only(cli).await } else { work(cli).await }
+        if cli.worker.migrate_only { migrate_only(cli).await } else { Box::pin(work(cli)).await }
     });
     // Whatever still waits in the background has no say in when the process ends.
     runtime.shutdown_background();
@@ -137,8 +157,12 @@ fn consume(cli: &Cli) -> Result<(), Failure> {
 
 async fn migrate_only(cli: &Cli) -> Result<(), Failure> {
     let database = cli.database.check()?;
-    let (status, applied) =
-        schema::migrate(&database.options, &database.schema).await.map_err(failed)?;
+    let stop = shutdown::on_signals().map_err(failed)?;
+    let migrated = stop
+        .run_until_cancelled(schema::migrate(&database.options, &database.schema))
+        .await
+        .ok_or_else(|| failed("stopped by a signal: what was under way is rolled back"))?;
+    let (status, applied) = migrated.map_err(|error| failed(format!("PostgreSQL: {error}")))?;
     let mut lines: Vec<String> = applied
         .iter()
         .map(|migration| format!("applied {} in {} ms", migration.name, migration.took.as_millis()))
@@ -168,7 +192,31 @@ async fn work(cli: &Cli) -> Result<(), Failure> {
         None => None,
     };
     let stop = shutdown::on_signals().map_err(failed)?;
+    let prepared = Box::pin(prepare(cli, database, queue_url, &settings));
+    let Some(prepared) = stop.run_until_cancelled(prepared).await else {
+        tracing::info!("stopped before the first message");
+        return Ok(());
+    };
+    let (store, queue) = prepared?;
 
+    let health = Arc::new(worker::Health::default());
+    if let Some(listener) = http {
+        let metrics = metrics::install().map_err(failed)?;
+        tokio::spawn(http::serve(listener, Arc::clone(&health), metrics));
+    }
+    worker::run(queue, store, cli.rules.rules(), settings, health, stop)
+        .await
+        .map(|_| ())
+        .map_err(failed)
+}
+
+/// Migrates or checks the schema, connects, and asks the queue whether it can be used.
+async fn prepare(
+    cli: &Cli,
+    database: Database,
+    queue_url: String,
+    settings: &WorkerSettings,
+) -> Result<(Store, Queue), Failure> {
     let status = if cli.worker.no_migrate {
         schema::require(&database.options, &database.schema).await
     } else {
@@ -212,15 +260,7 @@ async fn work(cli: &Cli) -> Result<(), Failure> {
         messages_waiting = attributes.visible,
         "consuming"
     );
-    let health = Arc::new(worker::Health::default());
-    if let Some(listener) = http {
-        let metrics = metrics::install().map_err(failed)?;
-        tokio::spawn(http::serve(listener, Arc::clone(&health), metrics));
-    }
-    worker::run(queue, store, cli.rules.rules(), settings, health, stop)
-        .await
-        .map(|_| ())
-        .map_err(failed)
+    Ok((store, queue))
 }
 
 fn newer(schema: &str, status: &schema::Status) -> String {
@@ -234,7 +274,6 @@ fn newer(schema: &str, status: &schema::Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_consistent() {

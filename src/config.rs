@@ -20,8 +20,8 @@ use crate::schema::SchemaName;
 pub struct Wrong(String);
 
 impl Wrong {
-    pub(crate) fn new(line: String) -> Self {
-        Self(line)
+    pub(crate) fn new(line: impl Into<String>) -> Self {
+        Self(line.into())
     }
 }
 
@@ -63,8 +63,9 @@ pub struct WorkerArgs {
     #[arg(long, env, value_name = "URL")]
     pub sqs_queue_url: Option<String>,
 
-    /// Apply pending migrations, say which, and exit: the deploy step
-    #[arg(long, env, value_parser = BoolishValueParser::new(), conflicts_with_all = ["no_migrate", "exit_when_idle"])]
+    /// Apply pending migrations, say which, and exit: the deploy step; the settings of a worker are
+    /// ignored
+    #[arg(long, env, value_parser = BoolishValueParser::new())]
     pub migrate_only: bool,
 
     /// Consume without migrating; refuses a schema that is older than this binary needs
@@ -219,9 +220,15 @@ impl DatabaseArgs {
                 "DATABASE_URL is no PostgreSQL URL: it starts with postgres://".to_owned(),
             ));
         }
-        let options = PgConnectOptions::from_str(url).map_err(|error| {
-            Wrong(format!("DATABASE_URL cannot be read: {}", crate::store::explain(&error)))
+        // The cause may quote a part of the URL.
+        let options = PgConnectOptions::from_str(url).map_err(|_error| {
+            Wrong::new(
+                "DATABASE_URL cannot be read: check its port, its sslmode and its percent-encoding",
+            )
         })?;
+        // The brackets of an IPv6 address belong to the URL, not to the address.
+        let address = options.get_host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let options = options.host(&address);
         let schema = SchemaName::new(&self.database_schema)
             .map_err(|error| Wrong(format!("DATABASE_SCHEMA: {error}")))?;
         Ok(Database {

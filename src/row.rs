@@ -142,6 +142,17 @@ impl Bounce {
     }
 }
 
+/// About what a row takes besides its `other_info`.
+pub const ROW_BYTES: usize = 512;
+
+impl EventRow {
+    /// About what it takes in memory, in a statement, and on its way.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        ROW_BYTES + self.detail.other_info.len()
+    }
+}
+
 impl ReportRow {
     /// Joins what two sets of events say about one report. Commutative, associative, idempotent.
     pub fn merge(&mut self, other: Self) {

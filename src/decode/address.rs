@@ -17,6 +17,20 @@ pub fn normalise(address: &str) -> Option<String> {
     (!bare.is_empty()).then(|| bare.to_lowercase())
 }
 
+/// The addresses that stand in one string, divided by commas outside quotes and brackets: one,
+/// unless every part holds an `@`.
+#[must_use]
+pub fn split(text: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while let End::Stop(at) = end_of_run(rest, ',') {
+        parts.push(&rest[..at]);
+        rest = &rest[at + 1..];
+    }
+    parts.push(rest);
+    if parts.iter().all(|part| part.contains('@')) { parts } else { vec![text] }
+}
+
 /// What stands between the first `<` and the next `>` (or the end), both outside quotes.
 fn in_brackets(address: &str) -> Option<&str> {
     let End::Stop(at) = end_of_run(address, '<') else {
@@ -97,6 +111,14 @@ mod tests {
     #[test]
     fn an_open_quote_does_not_hide_the_address() {
         becomes(r#""Jane <jane@example.com>"#, "jane@example.com");
+    }
+
+    #[test]
+    fn several_addresses_in_one_string_are_divided() {
+        assert_eq!(split("a@x.example, B <b@x.example>"), ["a@x.example", " B <b@x.example>"]);
+        for one in ["a@x.example", "Doe, Jane <jane@x.example>", r#""Doe, J@" <j@x.example>"#, ""] {
+            assert_eq!(split(one), [one]);
+        }
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl Opener {
 
         if let Some(name) = string(&map, "eventType").or_else(|| string(&map, "notificationType")) {
             let letter = match name {
-                "Received" => Letter::Acknowledged(Acknowledged::InboundMail),
+                "Received" | "received" => Letter::Acknowledged(Acknowledged::InboundMail),
                 "AmazonSnsSubscriptionSucceeded" => {
                     Letter::Acknowledged(Acknowledged::FeedbackTest)
                 }
@@ -99,22 +99,7 @@ impl Opener {
         }
         // EventBridge.
         if map.contains_key("detail-type") || map.contains_key("detail") {
-            let id = own_id(&map, "id");
-            let from_ses =
-                string(&map, "source").is_some_and(|source| source.starts_with("aws.ses"));
-            return match map.remove("detail") {
-                Some(Value::Object(detail)) if has_type(&detail) => {
-                    self.object(detail, id, depth + 1)
-                }
-                _ if from_ses => {
-                    self.letters.push(Letter::Acknowledged(Acknowledged::OtherSesEvent));
-                    Ok(())
-                }
-                _ => Err(Rejection::new(
-                    Reason::NotAnEvent,
-                    "an EventBridge event of another source",
-                )),
-            };
+            return self.bridged(map, id, depth);
         }
         // Inbound mail as SES hands it to Lambda.
         if let Some(Value::Object(inbound)) = map.get("ses")
@@ -146,6 +131,41 @@ impl Opener {
     }
 }
 
+impl Opener {
+    /// An EventBridge event. SES sends events about mail, and others (VDM Advisor, Sending Status,
+    /// API calls through `CloudTrail`), under one source.
+    fn bridged(
+        &mut self,
+        mut map: Map<String, Value>,
+        id: Option<String>,
+        depth: usize,
+    ) -> Result<(), Rejection> {
+        let id = string(&map, "id").map(str::to_owned).or(id);
+        let from_ses = string(&map, "source").is_some_and(|source| source.starts_with("aws.ses"));
+        let about_mail = string(&map, "detail-type").is_some_and(|kind| kind.starts_with("Email "));
+        let detail = map.remove("detail").unwrap_or_default();
+        let holds_mail = match &detail {
+            Value::Object(detail) => detail.contains_key("mail"),
+            // A transformer may have written the event as text.
+            Value::String(_) => about_mail,
+            _ => false,
+        };
+        if holds_mail {
+            self.value(detail, id, depth + 1)
+        } else if from_ses && !about_mail {
+            self.letters.push(Letter::Acknowledged(Acknowledged::OtherSesEvent));
+            Ok(())
+        } else if from_ses {
+            Err(Rejection::new(
+                Reason::NotAnEvent,
+                "an EventBridge event about mail, without the mail",
+            ))
+        } else {
+            Err(Rejection::new(Reason::NotAnEvent, "an EventBridge event of another source"))
+        }
+    }
+}
+
 fn parse(text: &str) -> Result<Value, Rejection> {
     let parsed = serde_json::from_str(text).or_else(|error| {
         let mended = text::mend_lone_surrogates(text);
@@ -157,10 +177,6 @@ fn parse(text: &str) -> Result<Value, Rejection> {
         text::replace_nul(&mut value);
     }
     Ok(value)
-}
-
-fn has_type(map: &Map<String, Value>) -> bool {
-    string(map, "eventType").or_else(|| string(map, "notificationType")).is_some()
 }
 
 /// A string that says something.
@@ -203,6 +219,10 @@ mod tests {
             (json!({"Type": "Notification", "MessageId": "sns", "Message": event()}), "sns"),
             (bridge.clone(), "eb"),
             (
+                json!({"id": "eb", "source": "aws.ses", "detail-type": "Email Sent", "detail": event().to_string()}),
+                "eb",
+            ),
+            (
                 json!({"Type": "Notification", "MessageId": "sns", "Message": bridge.to_string()}),
                 "eb",
             ),
@@ -230,6 +250,11 @@ mod tests {
             (json!({"notificationType": "Received", "mail": {}}).to_string(), A::InboundMail),
             (json!({"source": "aws.ses", "detail-type": "Sending Status Enabled", "detail": {"data": "x"}}).to_string(), A::OtherSesEvent),
             (
+                json!({"source": "aws.ses", "detail-type": "AWS API Call via CloudTrail", "detail": {"eventType": "AwsApiCall"}})
+                    .to_string(),
+                A::OtherSesEvent,
+            ),
+            (
                 json!({"Records": [{"eventSource": "aws:ses", "ses": {"mail": {}, "receipt": {}}}]})
                     .to_string(),
                 A::InboundMail,
@@ -254,6 +279,15 @@ mod tests {
             (r#"{"Type":"Notification","Message":"hello"}"#, Reason::NotJson),
             (r#"{"Type":"Notification","Message":null}"#, Reason::NotAnEvent),
             (r#"{"source":"aws.ec2","detail-type":"x","detail":{}}"#, Reason::NotAnEvent),
+            (
+                r#"{"source":"aws.ses","detail-type":"Email Bounced","detail":{"bounce":{}}}"#,
+                Reason::NotAnEvent,
+            ),
+            (
+                r#"{"source":"aws.ses","detail-type":"Email Bounced","detail":{"mail":{},"bounce":{}}}"#,
+                Reason::NotAnEvent,
+            ),
+            (r#"{"source":"aws.ses","detail-type":"Email Bounced","detail":"x"}"#, Reason::NotJson),
             (r#"{"eventType":null}"#, Reason::NotAnEvent),
             (r#"{"eventType":" ","mail":{"messageId":"m"}}"#, Reason::NotAnEvent),
             (r#"{"Records":[{"eventSource":"aws:s3","s3":{}}]}"#, Reason::NotAnEvent),

@@ -18,10 +18,13 @@ use super::kind::{self, Kind};
 use super::outcome::{Reason, Rejection};
 use super::text::{self, shorten};
 use super::timestamp;
-use crate::row::{Bounce, DetailRow, EventRow, Milestone, ReportRow, ReportType};
+use crate::row::{Bounce, DetailRow, EventRow, Milestone, ROW_BYTES, ReportRow, ReportType};
 
 /// SES opened on 2011-01-25; an older event has a broken clock.
 const EARLIEST: OffsetDateTime = datetime!(2011-01-01 00:00:00 UTC);
+/// What the rows of one message may hold. SES allows 50 recipients, and an event of some KiB; each
+/// recipient's row has its own copy, so a body of 256 KiB could otherwise become gigabytes.
+const MOST_BYTES: usize = 4 * 1024 * 1024;
 /// How far another clock may be ahead of ours.
 const MOST_AHEAD: Duration = Duration::days(2);
 
@@ -36,9 +39,18 @@ pub(super) fn rows(
 ) -> Result<Vec<EventRow>, Rejection> {
     let event = Event::read(event, now)?;
     let mail = Mail::read(event.mail, rules);
-    let (recipients, ambiguous) = event.recipients()?;
-    let common_info = event.common_info(&mail, ambiguous);
-    Ok(recipients
+    let Recipients { named, left_over, ambiguous } = event.recipients()?;
+    let common_info = event.common_info(&mail, left_over, ambiguous);
+    // A single row is not longer than its body.
+    if named.len() > 1 {
+        let common = serde_json::to_vec(&common_info).map_or(0, |json| json.len());
+        let bytes = named.len() * (ROW_BYTES + common);
+        if bytes > MOST_BYTES {
+            let detail = format!("{} recipients, {} MiB of rows", named.len(), bytes >> 20);
+            return Err(Rejection::new(Reason::TooLarge, detail));
+        }
+    }
+    Ok(named
         .into_iter()
         .map(|recipient| row(&event, &mail, recipient, ambiguous, &common_info, notification_id))
         .collect())
@@ -46,6 +58,7 @@ pub(super) fn rows(
 
 /// What an event says, whomever it concerns.
 struct Event<'a> {
+    whole: &'a Object,
     kind: Kind,
     mail: &'a Object,
     message_id: &'a str,
@@ -53,6 +66,17 @@ struct Event<'a> {
     own: Option<(&'a String, &'a Object)>,
     time: OffsetDateTime,
     sent: Option<OffsetDateTime>,
+}
+
+/// Whom an event concerns.
+#[derive(Default)]
+struct Recipients<'a> {
+    /// Each once.
+    named: Vec<Recipient<'a>>,
+    /// Entries of the event's list that name nobody, or somebody again.
+    left_over: Vec<&'a Value>,
+    /// Whether the event leaves open which of them it concerns.
+    ambiguous: bool,
 }
 
 /// A recipient and the entry of the event's list that names it.
@@ -81,35 +105,41 @@ impl<'a> Event<'a> {
         if time < EARLIEST {
             return Err(Rejection::new(Reason::Before2011, time.to_string()));
         }
-        if time > now.saturating_add(MOST_AHEAD) {
+        let latest = now.saturating_add(MOST_AHEAD);
+        if time > latest {
             return Err(Rejection::new(Reason::TooFarAhead, time.to_string()));
         }
-        Ok(Self { kind, mail, message_id, own, time, sent })
+        // A mail's clock that is broken proves no send.
+        let sent = sent.filter(|sent| (EARLIEST..=latest).contains(sent));
+        Ok(Self { whole: event, kind, mail, message_id, own, time, sent })
     }
 
-    /// Whom the event concerns, each once, and whether it leaves open which of them.
-    fn recipients(&self) -> Result<(Vec<Recipient<'a>>, bool), Rejection> {
-        let own_list = self
-            .kind
-            .recipients_key()
-            .map(|key| self.own.and_then(|(_, own)| own.get(key)).map(named).unwrap_or_default());
-        let (found, ambiguous) = match own_list {
-            Some(named) if !named.is_empty() => (named, false),
+    /// Whom the event concerns.
+    fn recipients(&self) -> Result<Recipients<'a>, Rejection> {
+        let own_list = self.kind.recipients_key().map(|key| {
+            self.own.and_then(|(_, own)| own.get(key)).map(Recipients::of).unwrap_or_default()
+        });
+        let found = match own_list {
+            Some(own) if !own.named.is_empty() => own,
             own_list => {
-                let destinations = self.mail.get("destination").map(named).unwrap_or_default();
+                let mail = self.mail.get("destination").map(Recipients::of).unwrap_or_default();
                 let names_nobody =
                     matches!(self.kind, Kind::Known(Milestone::Open | Milestone::Click));
-                let ambiguous = own_list.is_some() || (names_nobody && destinations.len() > 1);
-                (destinations, ambiguous)
+                let several = names_nobody && mail.named.len() > 1;
+                Recipients {
+                    named: mail.named,
+                    ambiguous: own_list.is_some() || several,
+                    left_over: own_list.unwrap_or_default().left_over,
+                }
             }
         };
-        if found.is_empty() {
+        if found.named.is_empty() {
             return Err(Rejection::new(
                 Reason::NoRecipient,
                 "neither the event nor mail.destination names one",
             ));
         }
-        Ok((found, ambiguous))
+        Ok(found)
     }
 
     fn bounce(&self) -> Option<Bounce> {
@@ -143,16 +173,24 @@ impl<'a> Event<'a> {
         identity::detail_id(self.kind.name(), recipient, self.time, &fact)
     }
 
-    /// The part of `other_info` that is alike for every recipient.
-    fn common_info(&self, mail: &Mail<'_>, ambiguous: bool) -> Object {
+    /// The part of `other_info` that is alike for every recipient: all that the event holds but
+    /// the mail, and of the mail the tags.
+    fn common_info(&self, mail: &Mail<'_>, left_over: Vec<&Value>, ambiguous: bool) -> Object {
         let mut info = Object::new();
-        if let Some((key, own)) = self.own {
-            // Each recipient's row holds its own entry, and no address but its own.
-            let mut own = own.clone();
-            if let Some(list) = self.kind.recipients_key() {
-                own.remove(list);
+        for (key, value) in self.whole {
+            if !["eventType", "notificationType", "mail"].contains(&key.as_str()) {
+                info.insert(key.clone(), value.clone());
             }
-            info.insert(key.clone(), Value::Object(own));
+        }
+        // Each recipient's row holds its own entry; what is nobody's entry stays.
+        if let (Some(list), Some((key, _))) = (self.kind.recipients_key(), self.own)
+            && let Some(Value::Object(own)) = info.get_mut(key)
+        {
+            if left_over.is_empty() {
+                own.remove(list);
+            } else {
+                own.insert(list.to_owned(), left_over.into_iter().cloned().collect());
+            }
         }
         if let Some(tags @ Value::Object(_)) = self.mail.get("tags") {
             info.insert("tags".to_owned(), tags.clone());
@@ -294,22 +332,33 @@ fn own_object<'a>(event: &'a Object, kind: &Kind) -> Option<(&'a String, &'a Obj
     })
 }
 
-/// The addresses that a list names, each once: entries are strings or objects with `emailAddress`.
-fn named(list: &Value) -> Vec<Recipient<'_>> {
-    let entries = match list {
-        Value::Array(entries) => entries.as_slice(),
-        single => std::slice::from_ref(single),
-    };
-    let mut seen = HashSet::new();
-    entries
-        .iter()
-        .filter_map(|entry| {
-            let as_sent = entry.as_str().or_else(|| string(entry.as_object()?, "emailAddress"))?;
-            let address = address::normalise(as_sent)?;
-            Some(Recipient { address, as_sent, entry: entry.as_object() })
-        })
-        .filter(|recipient| seen.insert(recipient.address.clone()))
-        .collect()
+impl<'a> Recipients<'a> {
+    /// Reads a list: entries are strings or objects with `emailAddress`.
+    fn of(list: &'a Value) -> Self {
+        let entries = match list {
+            Value::Array(entries) => entries.as_slice(),
+            single => std::slice::from_ref(single),
+        };
+        let mut found = Self::default();
+        let mut seen = HashSet::new();
+        for entry in entries {
+            let text = entry.as_str().or_else(|| string(entry.as_object()?, "emailAddress"));
+            let mut is_taken = false;
+            for as_sent in text.map(address::split).unwrap_or_default() {
+                if let Some(address) = address::normalise(as_sent)
+                    && seen.insert(address.clone())
+                {
+                    is_taken = true;
+                    let as_sent = as_sent.trim();
+                    found.named.push(Recipient { address, as_sent, entry: entry.as_object() });
+                }
+            }
+            if !is_taken && !entry.is_null() {
+                found.left_over.push(entry);
+            }
+        }
+        found
+    }
 }
 
 /// Keeps a value as SES sent it where its column holds another form.

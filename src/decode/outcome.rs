@@ -85,6 +85,8 @@ pub enum Reason {
     Before2011,
     /// More than two days ahead: a broken clock.
     TooFarAhead,
+    /// Its rows would exceed any real event many times.
+    TooLarge,
     /// PostgreSQL refused the values of this message alone.
     Refused,
 }
@@ -100,6 +102,7 @@ impl fmt::Display for Reason {
             Self::NoTimestamp => "no readable timestamp",
             Self::Before2011 => "dated before 2011",
             Self::TooFarAhead => "dated more than two days ahead",
+            Self::TooLarge => "too large",
             Self::Refused => "refused by PostgreSQL",
         })
     }

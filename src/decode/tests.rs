@@ -294,6 +294,68 @@ fn long_values_are_shortened_and_stand_whole_in_other_info() {
 }
 
 #[test]
+fn other_info_holds_whatever_the_event_says() {
+    let bounce = json!({"bouncedRecipients": [
+        {"emailAddress": "jane@example.com", "status": "5.1.1"},
+        {"emailAddress": "", "diagnosticCode": "nobody's"},
+        {"emailAddress": "JANE@example.com", "status": "5.0.0"},
+    ]});
+    let mut body = event("Bounce", "bounce", bounce, json!({}));
+    body["later"] = json!({"added": [1, 12_345_678_901_234_567_890_u64]});
+    let found = info(&one(&body));
+    assert_eq!(found["recipient"]["status"], "5.1.1");
+    assert_eq!(found["bounce"]["bouncedRecipients"][0]["diagnosticCode"], "nobody's");
+    assert_eq!(found["bounce"]["bouncedRecipients"][1]["status"], "5.0.0");
+    assert_eq!(found["later"]["added"][1].to_string(), "12345678901234567890");
+    let odd = one(&event("Teleported", "places", json!(["Mars"]), json!({})));
+    assert_eq!(info(&odd)["places"][0], "Mars");
+}
+
+#[test]
+fn numbers_of_any_size_cost_no_event() {
+    let body = event("Send", "send", json!({}), json!({})).to_string();
+    let digits = "1234567890".repeat(4);
+    let body = body.replacen('{', &format!(r#"{{"x":1e999,"y":{digits},"#), 1);
+    let Outcome::Events(rows) = decode(&body, None, &Rules::default(), NOW) else {
+        panic!("{body}")
+    };
+    assert!(rows[0].detail.other_info.contains(&digits), "{}", rows[0].detail.other_info);
+}
+
+#[test]
+fn a_broken_clock_of_the_mail_proves_no_send() {
+    for sent in ["1970-01-01T00:00:00Z", "0000-01-01T00:00:00Z", "2099-01-01T00:00:00Z"] {
+        let own = json!({"timestamp": "2026-11-20T11:00:00Z", "recipients": ["jane@example.com"]});
+        let row = one(&event("Delivery", "delivery", own, json!({"timestamp": sent})));
+        assert_eq!(row.report.send_at, None, "{sent}");
+    }
+}
+
+#[test]
+fn a_message_that_would_become_gigabytes_is_a_dead_letter() {
+    let many: Vec<String> = (0..10_000).map(|number| format!("p{number}@example.com")).collect();
+    let link = json!({"link": "x".repeat(100_000)});
+    assert_eq!(
+        reason(&event("Click", "click", link, json!({"destination": many}))),
+        Reason::TooLarge
+    );
+    let real: Vec<&String> = many.iter().take(50).collect();
+    let link = json!({"link": "x".repeat(8_000)});
+    assert_eq!(rows(&event("Click", "click", link, json!({"destination": real}))).len(), 50);
+}
+
+#[test]
+fn several_addresses_in_one_string_are_several_recipients() {
+    let found = rows(&event(
+        "Send",
+        "send",
+        json!({}),
+        json!({"destination": ["A <a@example.com>, b@example.com"]}),
+    ));
+    assert_eq!(recipients(&found), [("a@example.com", false), ("b@example.com", false)]);
+}
+
+#[test]
 fn nul_becomes_the_replacement_character_everywhere() {
     let body = r#"{"eventType":"Send","send":{},"mail":{"messageId":"m\u0000","timestamp":"2026-11-20T10:00:00Z","destination":["a\u0000b@example.com"],"commonHeaders":{"subject":"\u0000"},"tags":{"x\u0000":["\u0000"]}}}"#;
     for body in [body.to_owned(), json!({"Type": "Notification", "Message": body}).to_string()] {

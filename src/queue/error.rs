@@ -32,8 +32,7 @@ impl Error {
         SdkError<E, R>: StdError,
     {
         let Some(service) = error.as_service_error() else {
-            let message = causes::in_one_line(error);
-            return Self { trouble: trouble_of_causes(&message), message };
+            return of_causes(&causes::in_one_line(error));
         };
         let code = service.code().unwrap_or("unknown error");
         let message = match service.message() {
@@ -70,8 +69,19 @@ fn trouble_of_code(code: &str) -> Trouble {
     }
 }
 
-fn trouble_of_causes(message: &str) -> Trouble {
-    if message.contains("credentials") { Trouble::Refused } else { Trouble::Unavailable }
+/// What failed before a service could answer. The SDK tells a missing setting by its text alone.
+fn of_causes(message: &str) -> Error {
+    let refused =
+        |mend: &str| Error { trouble: Trouble::Refused, message: format!("{mend} ({message})") };
+    if message.contains("missing signing region") {
+        refused("no region: set AWS_REGION")
+    } else if message.contains("credentials") {
+        refused(
+            "no credentials: give the worker a role, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+        )
+    } else {
+        Error { trouble: Trouble::Unavailable, message: message.to_owned() }
+    }
 }
 
 #[cfg(test)]

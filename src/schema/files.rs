@@ -21,15 +21,21 @@ pub fn in_order(names: impl IntoIterator<Item = String>) -> Result<Vec<FileName>
         files.push(parse(&name)?);
     }
     files.sort();
-    for (expected, file) in (1..).zip(&files) {
-        if file.version == expected {
-            continue;
+    for pair in files.windows(2) {
+        if pair[0].version == pair[1].version {
+            return Err(format!(
+                "migrations/{}.sql: its number is taken by {}.sql",
+                pair[1].stem, pair[0].stem
+            ));
         }
-        return Err(if file.version < expected {
-            format!("migrations/{}.sql: its number is taken by another file", file.stem)
-        } else {
-            format!("migrations/{}.sql: number V{expected:04} is missing before it", file.stem)
-        });
+    }
+    for (expected, file) in (1..).zip(&files) {
+        if file.version != expected {
+            return Err(format!(
+                "migrations/{}.sql: number V{expected:04} is missing before it",
+                file.stem
+            ));
+        }
     }
     if files.is_empty() {
         return Err("migrations/ holds no migration".to_owned());

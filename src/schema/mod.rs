@@ -60,6 +60,9 @@ pub enum Error {
     /// A migration failed; it was rolled back, and those before it stay.
     #[error("{0}")]
     Failed(String),
+    /// The database cannot hold every character.
+    #[error("the database is in {0}: create one with ENCODING 'UTF8'")]
+    Encoding(String),
     /// PostgreSQL does not answer.
     #[error("no answer within {} s", CONNECT_TIMEOUT.as_secs())]
     Unreachable,
@@ -108,7 +111,8 @@ impl Status {
 pub async fn status(options: &PgConnectOptions, schema: &SchemaName) -> Result<Status, Error> {
     let mut driver = connect(options, schema).await?;
     let status = read_status(&mut driver, schema).await;
-    driver.connection.close().await?;
+    // What was found out stays true if the farewell fails.
+    let _ = driver.connection.close().await;
     status
 }
 
@@ -143,7 +147,7 @@ pub async fn migrate(
     let mut driver = connect(options, schema).await?;
     let outcome = migrate_with(&mut driver, schema).await;
     // Closing the session gives the advisory lock back too.
-    driver.connection.close().await?;
+    let _ = driver.connection.close().await;
     outcome
 }
 
@@ -154,6 +158,11 @@ async fn migrate_with(
     let status = read_status(driver, schema).await?;
     if status.pending.is_empty() {
         return Ok((status, Vec::new()));
+    }
+    let encoding: String =
+        sqlx::query_scalar("SHOW server_encoding").fetch_one(&mut driver.connection).await?;
+    if encoding != "UTF8" {
+        return Err(Error::Encoding(encoding));
     }
     lock::take(&mut driver.connection, schema).await?;
     create_schema(&mut driver.connection, schema).await?;
@@ -187,6 +196,7 @@ async fn connect(options: &PgConnectOptions, schema: &SchemaName) -> Result<Driv
         ("search_path", format!("{},pg_temp", schema.quoted())),
         ("lock_timeout", LOCK_TIMEOUT.to_owned()),
         ("client_min_messages", "warning".to_owned()),
+        ("standard_conforming_strings", "on".to_owned()),
     ]);
     let connection = tokio::time::timeout(CONNECT_TIMEOUT, options.connect())
         .await

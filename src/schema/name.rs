@@ -14,6 +14,7 @@ impl SchemaName {
         let fits = (1..=63).contains(&name.len())
             && !name.starts_with(|c: char| c.is_ascii_digit())
             && !name.starts_with("pg_")
+            && name != "information_schema"
             && name
                 .bytes()
                 .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
@@ -48,7 +49,17 @@ mod tests {
         for good in ["aws_reports", "_x", "reports2"] {
             assert!(SchemaName::new(good).is_ok(), "{good}");
         }
-        for bad in ["", "Reports", "2x", "a-b", "a\"b", "a b", "pg_x", &"x".repeat(64)] {
+        for bad in [
+            "",
+            "Reports",
+            "2x",
+            "a-b",
+            "a\"b",
+            "a b",
+            "pg_x",
+            "information_schema",
+            &"x".repeat(64),
+        ] {
             assert!(SchemaName::new(bad).is_err(), "{bad}");
         }
     }

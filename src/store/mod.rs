@@ -7,14 +7,14 @@ use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use sqlx::PgPool;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, Transaction};
 use time::Date;
 
 pub use error::{Error, Refusal, explain};
 pub use write::{DeadLetter, Written};
 
-use crate::schema::SchemaName;
+use crate::schema::{SchemaName, partitions};
 
 /// The report tables of one PostgreSQL schema.
 #[derive(Debug)]
@@ -33,13 +33,19 @@ struct Known {
     report_types: HashSet<i64>,
 }
 
-/// The statements with the schema's name in its place. Names are qualified, and no `search_path` is
-/// set, so that a transaction pooler may stand between.
+/// The statements with the schema's name in its place. Names are qualified: no session has a
+/// `search_path` of its own.
 #[derive(Debug)]
 struct Statements {
+    begin: String,
     write: String,
     dead_letters: String,
     report_types: String,
+}
+
+/// Nine tenths of the client's patience for each statement.
+fn begin(timeout: Duration) -> String {
+    format!("BEGIN; SET LOCAL statement_timeout = {}", (timeout * 9 / 10).as_millis())
 }
 
 impl Store {
@@ -61,6 +67,7 @@ impl Store {
         let statement = |text: &str| text.replace("{schema}", &schema.quoted());
         Ok(Self {
             statements: Statements {
+                begin: begin(timeout),
                 write: statement(include_str!("write.sql")),
                 dead_letters: statement(include_str!("write_dead_letters.sql")),
                 report_types: statement(include_str!("write_report_types.sql")),
@@ -72,16 +79,39 @@ impl Store {
         })
     }
 
-    /// The pool, for the schema's own needs.
-    #[must_use]
-    pub fn pool(&self) -> &PgPool {
-        &self.pool
+    /// Begins a transaction whose statements PostgreSQL itself ends before we stop waiting for
+    /// them: it would go on with one that nobody waits for, and one more at each try.
+    async fn begin<'c>(
+        &self,
+        connection: &'c mut PgConnection,
+    ) -> Result<Transaction<'c, Postgres>, sqlx::Error> {
+        connection.begin_with(AssertSqlSafe(self.statements.begin.as_str())).await
     }
 
-    /// The schema that holds the tables.
-    #[must_use]
-    pub fn schema(&self) -> &SchemaName {
-        &self.schema
+    /// Creates the partitions of months (their first days) where there are none; tells how many.
+    ///
+    /// # Errors
+    /// When PostgreSQL cannot be reached, or a lock on the parent is not to be had.
+    pub async fn create_months(&self, months: &[Date]) -> Result<usize, sqlx::Error> {
+        let mut connection = self.pool.acquire().await?;
+        let mut created = 0;
+        for month in months {
+            created += usize::from(self.create_month(&mut connection, *month).await?);
+        }
+        Ok(created)
+    }
+
+    /// In a transaction of its own, so that the lock on the parent is held for a moment only.
+    async fn create_month(
+        &self,
+        connection: &mut PgConnection,
+        month: Date,
+    ) -> Result<bool, sqlx::Error> {
+        let mut transaction = self.begin(connection).await?;
+        let is_new = partitions::ensure(&mut transaction, &self.schema, month).await?;
+        transaction.commit().await?;
+        self.known(|known| known.months.insert(month));
+        Ok(is_new)
     }
 
     fn known<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {

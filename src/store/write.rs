@@ -1,13 +1,12 @@
 //! Writes a batch: one transaction, set-based, idempotent.
 
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Error, Store};
+use super::{Error, Refusal, Store};
 use crate::batch::Columns;
 use crate::row::{EventRow, Milestone, ReportRow};
-use crate::schema::partitions;
 
 /// A body that became no report row.
 #[derive(Debug, Clone)]
@@ -53,7 +52,14 @@ impl Store {
         match self.try_write(columns, dead_letters).await {
             Err(Error::MissingPartition) => {
                 self.known(|known| known.months.clear());
-                self.try_write(columns, dead_letters).await
+                match self.try_write(columns, dead_letters).await {
+                    // It was just made, and still there is none: the row is to blame.
+                    Err(Error::MissingPartition) => Err(Error::Refused(Refusal {
+                        code: "23514".to_owned(),
+                        message: "no partition can be made for the month".to_owned(),
+                    })),
+                    written_or_error => written_or_error,
+                }
             }
             written_or_error => written_or_error,
         }
@@ -88,8 +94,7 @@ impl Store {
     ) -> Result<(), Error> {
         for month in &columns.months {
             if !self.known(|known| known.months.contains(month)) {
-                partitions::ensure(connection, &self.schema, *month).await?;
-                self.known(|known| known.months.insert(*month));
+                self.create_month(connection, *month).await?;
             }
         }
         Ok(())
@@ -101,7 +106,7 @@ impl Store {
         columns: &Columns<'_>,
         dead_letters: &[DeadLetter<'_>],
     ) -> Result<Written, Error> {
-        let mut transaction = connection.begin().await?;
+        let mut transaction = self.begin(connection).await?;
         let new_types: Vec<(i64, &str)> = self.known(|known| {
             let unknown =
                 columns.report_types.iter().filter(|(id, _)| !known.report_types.contains(id));

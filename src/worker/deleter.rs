@@ -65,7 +65,7 @@ async fn delete(shared: &Shared, mut batch: Vec<Deletable>) {
         };
         turn.succeeded();
         shared.health.gate.set_deletes_refused(false);
-        shared.stats.deleted(batch.len() - failed.len());
+        shared.stats.deleted(batch.len().saturating_sub(failed.len()));
         tries += 1;
         let again: Vec<usize> =
             failed.iter().filter(|entry| !entry.is_final).map(|entry| entry.index).collect();

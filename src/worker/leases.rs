@@ -134,7 +134,7 @@ pub(super) async fn give_back_all(shared: &Arc<Shared>) -> usize {
     let mut given_back = 0;
     for change in change_visibility(shared, unwritten, Duration::ZERO).await {
         match change.failed {
-            Ok(failed) => given_back += change.ids.len() - failed.len(),
+            Ok(failed) => given_back += change.ids.len().saturating_sub(failed.len()),
             Err(error) => {
                 tracing::warn!(%error, messages = change.ids.len(), "could not give messages back; they stay hidden for a while");
             }

@@ -34,14 +34,8 @@ pub(super) async fn create_ahead(shared: Arc<Shared>) {
     }
 }
 
-async fn create(shared: &Shared) -> Result<u32, sqlx::Error> {
+async fn create(shared: &Shared) -> Result<usize, sqlx::Error> {
     #[expect(clippy::disallowed_methods, reason = "the calendar decides which months come next")]
     let now = OffsetDateTime::now_utc();
-    let mut connection = shared.store.pool().acquire().await?;
-    let mut created = 0;
-    for month in partitions::months_ahead(now) {
-        created +=
-            u32::from(partitions::ensure(&mut connection, shared.store.schema(), month).await?);
-    }
-    Ok(created)
+    shared.store.create_months(&partitions::months_ahead(now)).await
 }

@@ -10,6 +10,7 @@ use super::leases::LeaseId;
 use crate::decode::Outcome;
 use crate::metrics;
 use crate::queue::{MOST_PER_CALL, Message};
+use crate::row::EventRow;
 
 /// A message that is received and decoded, and neither written nor deleted yet.
 #[derive(Debug)]
@@ -21,6 +22,11 @@ pub(super) struct Pending {
 }
 
 impl Pending {
+    /// Bytes that it adds to a batch: its body, and what that became.
+    pub(super) fn bytes(&self) -> usize {
+        weight(&self.message, &self.outcome)
+    }
+
     /// Rows that it adds to a batch.
     pub(super) fn rows(&self) -> usize {
         match &self.outcome {
@@ -28,6 +34,15 @@ impl Pending {
             Outcome::Acknowledged(_) | Outcome::DeadLetter(_) => 1,
         }
     }
+}
+
+/// What a message takes while it is held.
+pub(super) fn weight(message: &Message, outcome: &Outcome) -> usize {
+    let rows = match outcome {
+        Outcome::Events(rows) => rows.iter().map(EventRow::bytes).sum(),
+        Outcome::Acknowledged(_) | Outcome::DeadLetter(_) => 0,
+    };
+    message.body.len() + rows
 }
 
 /// A message whose rows are committed.
@@ -61,6 +76,7 @@ pub(super) struct Budget {
 pub(super) struct Reservation {
     messages: OwnedSemaphorePermit,
     kib: OwnedSemaphorePermit,
+    more: Arc<Semaphore>,
     held: Arc<AtomicUsize>,
 }
 
@@ -69,6 +85,7 @@ pub(super) struct Reservation {
 pub(super) struct Share {
     _message: Option<OwnedSemaphorePermit>,
     _kib: Option<OwnedSemaphorePermit>,
+    _beyond: Option<OwnedSemaphorePermit>,
     held: Arc<AtomicUsize>,
 }
 
@@ -84,13 +101,18 @@ impl Budget {
         }
     }
 
-    /// Waits until a full receive fits. Messages beyond SNS's limit may exceed it by at most what
-    /// SQS can hand out in one call (10 MiB) per poller.
+    /// Waits until a full receive fits. Messages that take more (SQS allows 1 MiB, and their rows
+    /// may take 4 MiB) exceed the budget by at most what each poller has just received.
     pub(super) async fn reserve(&self) -> Option<Reservation> {
         let most = u32::try_from(MOST_PER_CALL).ok()?;
         let messages = Arc::clone(&self.messages).acquire_many_owned(most).await.ok()?;
         let kib = Arc::clone(&self.kib).acquire_many_owned(most * KIB_PER_MESSAGE).await.ok()?;
-        Some(Reservation { messages, kib, held: Arc::clone(&self.held) })
+        Some(Reservation {
+            messages,
+            kib,
+            more: Arc::clone(&self.kib),
+            held: Arc::clone(&self.held),
+        })
     }
 
     /// Messages that are received and not yet deleted.
@@ -104,10 +126,17 @@ impl Reservation {
     pub(super) fn take(&mut self, bytes: usize) -> Share {
         self.held.fetch_add(1, Ordering::AcqRel);
         gauge!(metrics::MESSAGES_HELD).increment(1.0);
-        let kib = (bytes.div_ceil(1024)).min(self.kib.num_permits());
+        let wanted = bytes.div_ceil(1024);
+        let reserved = wanted.min(self.kib.num_permits());
+        // What was not set aside is taken as far as there is any: then the next receives wait.
+        let beyond = (wanted - reserved).min(self.more.available_permits());
+        let beyond = u32::try_from(beyond)
+            .ok()
+            .and_then(|beyond| Arc::clone(&self.more).try_acquire_many_owned(beyond).ok());
         Share {
             _message: self.messages.split(1),
-            _kib: self.kib.split(kib),
+            _kib: self.kib.split(reserved),
+            _beyond: beyond,
             held: Arc::clone(&self.held),
         }
     }

@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::Shared;
-use super::pending::{Pending, Reservation};
+use super::pending::{Pending, Reservation, weight};
 use super::stats;
 use crate::decode::decode;
 use crate::queue::{Error, Message};
@@ -120,11 +120,11 @@ fn decoded(
     let now = OffsetDateTime::now_utc();
     messages
         .into_iter()
-        .map(|message| Pending {
-            outcome: decode(&message.body, Some(&message.id), &shared.rules, now),
-            lease: shared.leases.take(&message.receipt_handle, asked),
-            share: reservation.take(message.body.len()),
-            message,
+        .map(|message| {
+            let outcome = decode(&message.body, Some(&message.id), &shared.rules, now);
+            let lease = shared.leases.take(&message.receipt_handle, asked);
+            let share = reservation.take(weight(&message, &outcome));
+            Pending { message, outcome, lease, share }
         })
         .collect()
 }

@@ -48,8 +48,7 @@ async fn gather(shared: &Shared, handed_over: &HandedOver) -> Option<Vec<Pending
 
 fn is_full(shared: &Shared, batch: &[Pending]) -> bool {
     batch.iter().map(Pending::rows).sum::<usize>() >= shared.settings.batch_rows
-        || batch.iter().map(|pending| pending.message.body.len()).sum::<usize>()
-            >= shared.settings.batch_bytes
+        || batch.iter().map(Pending::bytes).sum::<usize>() >= shared.settings.batch_bytes
 }
 
 /// The worker has no time left.
@@ -142,7 +141,11 @@ async fn until_written(
                     }
                     return Ok(written);
                 }
-                Err(Error::Refused(refusal)) => return Err(refusal),
+                Err(Error::Refused(refusal)) => {
+                    // A refusal is an answer.
+                    shared.health.gate.set_database_away(false);
+                    return Err(refusal);
+                }
                 Err(error) => error,
             };
             stats::write_failed();

@@ -13,8 +13,8 @@ const QUEUE: &str = "http://127.0.0.1:9/000000000000/q";
 /// One line on standard error, without the secrets that the settings hold.
 fn assert_one_line(ended: &Ended, code: i32, says: &str) {
     assert_eq!(ended.code, Some(code), "{}", ended.stderr);
-    let lines: Vec<&str> =
-        ended.stderr.lines().filter(|line| line.starts_with("ses-reports: ")).collect();
+    // Lines of the log begin with their time.
+    let lines: Vec<&str> = ended.stderr.lines().filter(|line| !line.starts_with("20")).collect();
     assert_eq!(lines.len(), 1, "{}", ended.stderr);
     assert!(lines[0].contains(says), "{}", ended.stderr);
     for secret in ["s3cret", "panicked"] {
@@ -43,7 +43,12 @@ async fn wrong_settings_are_one_line_and_code_2() {
         ),
         (&[database, ("POLLERS", "many")], &[], "--pollers"),
         (&[database], &["--visibility-timeout", "0"], "--visibility-timeout"),
-        (&[database], &["--migrate-only", "--no-migrate"], "--no-migrate"),
+        (&[database, ("MIGRATE_ONLY", "maybe")], &[], "--migrate-only"),
+        (
+            &[("DATABASE_URL", "postgres://u@h/d?sslmode=s3cret")],
+            &[],
+            "DATABASE_URL cannot be read",
+        ),
         (
             &[database, ("LOG_FILTER", "ses_reports=loud"), ("SQS_QUEUE_URL", QUEUE)],
             &[],
@@ -90,8 +95,8 @@ async fn an_unreachable_queue_is_one_line_and_code_1() {
     assert_one_line(&run(&settings, &[]).await, 1, "SQS_QUEUE_URL: ");
 }
 
-#[tokio::test]
-async fn missing_credentials_are_one_line_and_code_2() {
+/// A run without some variables of the AWS SDK.
+async fn run_without(variables: &[&str]) -> Ended {
     let database = Database::migrated().await;
     let (database_url, endpoint) = (database.url(), setting("AWS_ENDPOINT_URL"));
     let settings = [
@@ -102,21 +107,56 @@ async fn missing_credentials_are_one_line_and_code_2() {
         ("AWS_EC2_METADATA_DISABLED", "true"),
     ];
     let mut command = ses_reports(&settings, &[]);
-    for name in [
-        "AWS_ACCESS_KEY_ID",
-        "AWS_SECRET_ACCESS_KEY",
-        "AWS_PROFILE",
-        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    ] {
+    for name in variables {
         command.env_remove(name);
     }
     let output = command.output().await.expect("it runs");
-    let ended = Ended {
+    Ended {
         code: output.status.code(),
         stdout: String::new(),
         stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    };
-    assert_one_line(&ended, 2, "credential");
+    }
+}
+
+#[tokio::test]
+async fn missing_credentials_are_one_line_and_code_2() {
+    let ended = run_without(&["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"]).await;
+    assert_one_line(&ended, 2, "AWS_ACCESS_KEY_ID");
+}
+
+#[tokio::test]
+async fn a_missing_region_is_one_line_and_code_2() {
+    let ended = run_without(&["AWS_REGION", "AWS_DEFAULT_REGION"]).await;
+    assert_one_line(&ended, 2, "AWS_REGION");
+}
+
+#[tokio::test]
+async fn variables_that_are_empty_or_false_are_not_set() {
+    let database = Database::empty().await;
+    let url = database.url();
+    let image = [
+        ("DATABASE_URL", &*url),
+        ("MIGRATE_ONLY", "false"),
+        ("NO_MIGRATE", "true"),
+        ("EXIT_WHEN_IDLE", "5"),
+        ("POLLERS", ""),
+        ("LOG_FORMAT", ""),
+        ("HTTP_ADDR", ""),
+    ];
+    assert_one_line(&run(&image, &[]).await, 2, "SQS_QUEUE_URL is missing");
+    let ended = run(&image, &["--migrate-only"]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let decoded = run(&[("POLLERS", "many")], &["decode", "/dev/null"]).await;
+    assert_eq!(decoded.code, Some(0), "{}", decoded.stderr);
+}
+
+#[tokio::test]
+async fn a_parameter_that_nobody_knows_is_not_logged() {
+    let database = Database::empty().await;
+    let url = format!("{}?sslpassword=s3cret", database.url());
+    let ended = run(&[("DATABASE_URL", &url), ("LOG_FILTER", "debug")], &["--migrate-only"]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("s3cret"), "{}", ended.stderr);
 }
 
 #[tokio::test]

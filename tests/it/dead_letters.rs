@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::database::Database;
 use crate::support::event;
-use crate::support::process::Worker;
+use crate::support::process::{Worker, eventually};
 use crate::support::queue::Queue;
 
 #[tokio::test]
@@ -134,4 +134,33 @@ async fn a_message_that_postgresql_refuses_is_found_in_its_batch() {
         assert!([&bodies[13], &bodies[37]].iter().any(|body| **body == letter["body"]));
     }
     assert_eq!(queue.counts().await, (0, 0));
+}
+
+#[tokio::test]
+async fn a_message_that_postgresql_refuses_in_any_form_stops_nobody() {
+    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    database
+        .execute(
+            "ALTER TABLE aws_report_detail ADD CONSTRAINT no_thirteen CHECK (subject <> 'thirteen');
+            ALTER TABLE aws_report_dead_letter ADD CONSTRAINT none CHECK (body NOT LIKE '%thirteen%')",
+        )
+        .await;
+    let mut mail = event::mail(&event::message_id(13), &["jane@example.com"]);
+    mail["commonHeaders"] = json!({"subject": "thirteen"});
+    queue.send(&[event::event("Send", "send", json!({}), mail).to_string()]).await;
+    let mut worker = Worker::start(&database.url(), &queue.url, &[]);
+    eventually("it is left to the queue", || async {
+        worker.log().contains("leaving the message to the queue")
+    })
+    .await;
+    let good: Vec<String> = (20..40)
+        .map(|number| event::send(&event::message_id(number), &["jane@example.com"]).to_string())
+        .collect();
+    queue.send(&good).await;
+    eventually("the others are written", || async {
+        database.one::<i64>("SELECT count(*) FROM aws_reports").await == 20
+    })
+    .await;
+    let (status, _) = worker.terminate().await;
+    assert!(status.success(), "{}", worker.log());
 }

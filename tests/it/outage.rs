@@ -81,6 +81,26 @@ async fn the_worker_outlives_a_failover_to_a_read_only_server() {
     assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_reports").await, 1);
 }
 
+#[tokio::test]
+async fn writes_that_are_given_up_do_not_pile_up_in_postgresql() {
+    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let mut lock = database.pool.begin().await.expect("a transaction");
+    let table = "LOCK TABLE aws_reports IN ACCESS EXCLUSIVE MODE";
+    sqlx::raw_sql(table).execute(&mut *lock).await.expect("the lock");
+    queue.send(&[event::send(&message_id(1), &["jane@example.com"]).to_string()]).await;
+    let arguments = ["--no-migrate", "--database-timeout", "1", "--exit-when-idle", "3"];
+    let mut worker = Worker::start(&database.url(), &queue.url, &arguments);
+    eventually("some writes are given up", || async {
+        worker.log().matches("could not write").count() >= 5
+    })
+    .await;
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    assert!(database.one::<i64>(waiting).await <= 2, "one a writer at most");
+    lock.rollback().await.expect("the lock is given back");
+    assert!(worker.wait().await.success(), "{}", worker.log());
+    assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_reports").await, 1);
+}
+
 /// A worker on a scripted queue.
 fn worker(database: &Database, stub: &Stub, arguments: &[&str]) -> tokio::process::Command {
     let settings = [

@@ -1,5 +1,7 @@
 //! Migrations, partitions, and the SQL halves of what Rust computes.
 
+use std::time::Duration;
+
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestRunner};
@@ -10,7 +12,7 @@ use time::macros::date;
 
 use crate::support::database::Database;
 use crate::support::event::{self, message_id};
-use crate::support::process::{self, Worker, run};
+use crate::support::process::{self, Worker, eventually, run};
 use crate::support::queue::Queue;
 use crate::support::unique;
 
@@ -63,6 +65,25 @@ async fn a_migrator_waits_for_another_without_blocking_it() {
         other.close().await.expect("the lock is given back");
     });
     assert!(ended.stdout.contains("is now at version"), "{}", ended.stdout);
+}
+
+#[tokio::test]
+async fn a_worker_that_waits_for_a_migrator_heeds_a_signal() {
+    let database = Database::empty().await;
+    let mut other = database.pool.acquire().await.expect("a connection");
+    let key = "SELECT pg_advisory_lock(hashtext('ses-reports migrate'), hashtext('aws_reports'))";
+    sqlx::raw_sql(key).execute(&mut *other).await.expect("the lock");
+    let mut worker = Worker::start(&database.url(), "http://127.0.0.1:9/1/q", &[]);
+    let asks = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'ses-reports migrate' AND datname = current_database()";
+    eventually("the worker asks for the lock", || async { database.one::<i64>(asks).await == 1 })
+        .await;
+    let (status, took) = worker.terminate().await;
+    assert!(status.success(), "{}", worker.log());
+    assert!(took < Duration::from_secs(5), "it took {took:?}");
+    other.close().await.expect("the lock is given back");
+    let tables: i64 =
+        database.one("SELECT count(*) FROM pg_tables WHERE schemaname = 'aws_reports'").await;
+    assert_eq!(tables, 0, "nothing was migrated after the signal");
 }
 
 #[tokio::test]
@@ -199,6 +220,22 @@ async fn months_are_created_ahead_and_on_demand_without_stopping_anyone() {
         bounds.contains("2012-02-01 00:00:00") && bounds.contains("2012-03-01 00:00:00"),
         "{bounds}"
     );
+}
+
+#[tokio::test]
+async fn a_late_event_of_a_detached_month_gets_a_partition_of_its_own() {
+    let database = Database::migrated().await;
+    let schema = SchemaName::new("aws_reports").expect("a good name");
+    let mut connection = database.pool.acquire().await.expect("a connection");
+    let month = date!(2025 - 03 - 01);
+    assert!(partitions::ensure(&mut connection, &schema, month).await.expect("it is made"));
+    database
+        .execute("ALTER TABLE aws_report_detail DETACH PARTITION aws_report_detail_2025_03")
+        .await;
+    assert!(partitions::ensure(&mut connection, &schema, month).await.expect("another is made"));
+    assert!(!partitions::ensure(&mut connection, &schema, month).await.expect("that will do"));
+    let attached = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'aws_report_detail'::regclass";
+    assert_eq!(database.one::<String>(attached).await, "aws_report_detail_2025_03_2");
 }
 
 #[tokio::test]

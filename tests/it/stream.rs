@@ -87,7 +87,7 @@ async fn order_duplicates_and_workers_change_nothing() {
     );
 }
 
-/// Reports that are not the fold of their details.
+/// Reports that are not the fold of their details, and details without a report.
 pub(crate) const DOUBTFUL: &str = r#"
     SELECT r.id FROM aws_reports r
     LEFT JOIN LATERAL (
@@ -110,7 +110,9 @@ pub(crate) const DOUBTFUL: &str = r#"
         date_trunc('second', r.complaint_at), r.open_count, r.click_count)
         IS DISTINCT FROM (fold.delivery_at, fold.open_at, fold.click_at, fold.reject_at,
         fold.delivery_delay_at, fold.rendering_failure_at, fold.subscription_at, fold.bounce_at,
-        fold.complaint_at, fold.opens, fold.clicks)"#;
+        fold.complaint_at, fold.opens, fold.clicks)
+    UNION ALL
+    SELECT report_id FROM aws_report_detail d WHERE NOT EXISTS (SELECT FROM aws_reports r WHERE r.id = d.report_id)"#;
 
 fn assert_same(found: &[Value], expected: &[Value]) {
     assert_eq!(found.len(), expected.len());
