@@ -148,7 +148,9 @@ class Story:
         bob = self.mail(["bob@example.com"], "Your invoice", "invoice")
         self.send(bob)
         hard = ("Permanent", "NoEmail")
-        self.bounce(bob, "bob@example.com", minutes(-119), hard, "smtp; 550 5.1.1 no such user")
+        self.bounce(
+            bob, "bob@example.com", minutes(-119), hard, "smtp; 550 5.1.1 no such user"
+        )
 
         carol = self.mail(["carol@example.com"], "News in November", "newsletter")
         self.send(carol)
@@ -192,7 +194,9 @@ class Story:
         self.engagement("Open", team, minutes(-100))
 
         ivan = self.mail(["ivan@example.com"], "An attachment", "invoice")
-        self.publish("Reject", "reject", {"reason": "Bad content"}, ivan, "ivan@example.com")
+        self.publish(
+            "Reject", "reject", {"reason": "Bad content"}, ivan, "ivan@example.com"
+        )
 
         judy = self.mail(["judy@example.com"], "Hello {{name}}", "newsletter")
         failure = {
@@ -206,15 +210,29 @@ class Story:
             "contactList": "readers",
             "timestamp": minutes(0.05),
             "source": "UnsubscribeHeader",
-            "newTopicPreferences": {"unsubscribeAll": True, "topicSubscriptionStatus": []},
-            "oldTopicPreferences": {"unsubscribeAll": False, "topicSubscriptionStatus": []},
+            "newTopicPreferences": {
+                "unsubscribeAll": True,
+                "topicSubscriptionStatus": [],
+            },
+            "oldTopicPreferences": {
+                "unsubscribeAll": False,
+                "topicSubscriptionStatus": [],
+            },
         }
         self.publish("Subscription", "subscription", left, kim, "kim@example.com")
 
         lou = self.sent_by_ses("lou@example.com", "Your invoice", "invoice")
-        self.bounce(lou, "lou@example.com", minutes(0.05), ("Transient", "General"), "out of office")
+        self.bounce(
+            lou,
+            "lou@example.com",
+            minutes(0.05),
+            ("Transient", "General"),
+            "out of office",
+        )
 
-        self.sns.publish(TopicArn=self.topic, Message="somebody's test message, no event")
+        self.sns.publish(
+            TopicArn=self.topic, Message="somebody's test message, no event"
+        )
         print("a poison message")
 
 
