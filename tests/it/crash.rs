@@ -84,11 +84,7 @@ async fn after_kill_9_a_second_worker_finishes() {
 async fn a_second_signal_stops_at_once() {
     let (queue, database) = (Queue::deploy().await, Database::migrated().await);
     // A lock that nobody gives back makes the write, and so the drain, last.
-    let mut lock = database.pool.begin().await.expect("a transaction");
-    sqlx::raw_sql("LOCK TABLE aws_reports IN ACCESS EXCLUSIVE MODE")
-        .execute(&mut *lock)
-        .await
-        .expect("the lock");
+    let _lock = database.lock_reports().await;
     queue.send(&[event::send(&message_id(1), &["jane@example.com"]).to_string()]).await;
     let mut worker = Worker::start(&database.url(), &queue.url, &["--no-migrate"]);
     eventually("the write waits for the lock", || async {
@@ -106,11 +102,7 @@ async fn a_second_signal_stops_at_once() {
 #[tokio::test]
 async fn what_cannot_be_written_before_the_deadline_is_given_back() {
     let (queue, database) = (Queue::deploy().await, Database::migrated().await);
-    let mut lock = database.pool.begin().await.expect("a transaction");
-    sqlx::raw_sql("LOCK TABLE aws_reports IN ACCESS EXCLUSIVE MODE")
-        .execute(&mut *lock)
-        .await
-        .expect("the lock");
+    let _lock = database.lock_reports().await;
     // More than the worker takes in while nothing can be written.
     let bodies: Vec<String> = (0..2_000)
         .map(|number| event::send(&message_id(number), &["jane@example.com"]).to_string())

@@ -84,9 +84,7 @@ async fn the_worker_outlives_a_failover_to_a_read_only_server() {
 #[tokio::test]
 async fn writes_that_are_given_up_do_not_pile_up_in_postgresql() {
     let (queue, database) = (Queue::deploy().await, Database::migrated().await);
-    let mut lock = database.pool.begin().await.expect("a transaction");
-    let table = "LOCK TABLE aws_reports IN ACCESS EXCLUSIVE MODE";
-    sqlx::raw_sql(table).execute(&mut *lock).await.expect("the lock");
+    let lock = database.lock_reports().await;
     queue.send(&[event::send(&message_id(1), &["jane@example.com"]).to_string()]).await;
     let arguments = ["--no-migrate", "--database-timeout", "1", "--exit-when-idle", "3"];
     let mut worker = Worker::start(&database.url(), &queue.url, &arguments);

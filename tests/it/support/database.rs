@@ -77,6 +77,16 @@ impl Database {
         rows.iter().map(|row| serde_json::from_str(row).expect("JSON")).collect()
     }
 
+    /// A transaction that keeps everyone from the reports until it ends.
+    pub async fn lock_reports(&self) -> sqlx::Transaction<'static, sqlx::Postgres> {
+        let mut transaction = self.pool.begin().await.expect("a transaction");
+        sqlx::raw_sql("LOCK TABLE aws_reports IN ACCESS EXCLUSIVE MODE")
+            .execute(&mut *transaction)
+            .await
+            .expect("the lock");
+        transaction
+    }
+
     pub async fn execute(&self, sql: &str) {
         let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&self.pool).await;
         done.unwrap_or_else(|error| panic!("{sql}: {error}"));
