@@ -24,7 +24,7 @@ use crate::row::{Bounce, DetailRow, EventRow, Milestone, ROW_BYTES, ReportRow, R
 const EARLIEST: OffsetDateTime = datetime!(2011-01-01 00:00:00 UTC);
 /// What the rows of one message may hold. SES allows 50 recipients, and an event of some KiB; each
 /// recipient's row has its own copy, so a body of 256 KiB could otherwise become gigabytes.
-const MOST_BYTES: usize = 4 * 1024 * 1024;
+pub(super) const MOST_BYTES: usize = 4 * 1024 * 1024;
 /// How far another clock may be ahead of ours.
 const MOST_AHEAD: Duration = Duration::days(2);
 

@@ -17,6 +17,7 @@ mod tests;
 
 use time::OffsetDateTime;
 
+use crate::row::EventRow;
 use envelope::Letter;
 pub use outcome::{Acknowledged, Outcome, Reason, Rejection};
 
@@ -60,13 +61,20 @@ fn rows_or_acknowledged(
     sqs_message_id: Option<&str>,
     rules: &Rules,
     now: OffsetDateTime,
-) -> Result<(Vec<crate::row::EventRow>, Option<Acknowledged>), Rejection> {
-    let mut rows = Vec::new();
+) -> Result<(Vec<EventRow>, Option<Acknowledged>), Rejection> {
+    let mut rows: Vec<EventRow> = Vec::new();
+    let mut bytes = 0;
     let mut acknowledged = None;
     for letter in envelope::open(body, sqs_message_id)? {
         match letter {
             Letter::Event { event, notification_id } => {
-                rows.append(&mut event::rows(&event, notification_id.as_deref(), rules, now)?);
+                let mut more = event::rows(&event, notification_id.as_deref(), rules, now)?;
+                bytes += more.iter().map(EventRow::bytes).sum::<usize>();
+                // A single event keeps the bound by itself, and so cannot outgrow its body.
+                if !rows.is_empty() && bytes > event::MOST_BYTES {
+                    return Err(Rejection::new(Reason::TooLarge, "the rows of all its events"));
+                }
+                rows.append(&mut more);
             }
             Letter::Acknowledged(what) => acknowledged = Some(what),
         }

@@ -345,6 +345,16 @@ fn a_message_that_would_become_gigabytes_is_a_dead_letter() {
 }
 
 #[test]
+fn many_events_in_one_body_are_bounded_together() {
+    let people: Vec<String> = (0..50).map(|number| format!("p{number}@example.com")).collect();
+    let one =
+        event("Click", "click", json!({"link": "x".repeat(8_000)}), json!({"destination": people}));
+    let body = |events: usize| Value::from(vec![one.clone(); events]);
+    assert_eq!(rows(&body(5)).len(), 250);
+    assert_eq!(reason(&body(100)), Reason::TooLarge);
+}
+
+#[test]
 fn several_addresses_in_one_string_are_several_recipients() {
     let found = rows(&event(
         "Send",
