@@ -13,7 +13,7 @@ use crate::config::{
     Database, DatabaseArgs, DecodeArgs, HttpArgs, LogArgs, RulesArgs, WorkerArgs, WorkerSettings,
     Wrong,
 };
-use crate::queue::{LONGEST_WAIT, Queue, Trouble};
+use crate::queue::{LONGEST_WAIT, Queue, SHORT_WAIT, Trouble};
 use crate::store::Store;
 use crate::{archive, http, metrics, schema, shutdown, telemetry, worker};
 
@@ -23,9 +23,6 @@ const DONE: u8 = 0;
 const FAILED: u8 = 1;
 /// Wrong usage or configuration.
 const USAGE: u8 = 2;
-
-/// The long poll of a worker that exits when idle.
-const SHORT_WAIT: Duration = Duration::from_secs(1);
 
 /// Moves Amazon SES events from SQS into PostgreSQL report tables.
 ///
@@ -81,7 +78,7 @@ pub fn main() -> ExitCode {
     let outcome =
         telemetry::init(&cli.log).map_err(Failure::from).and_then(|()| match &cli.command {
             Some(Command::Decode(args)) => decode(args),
-            None => consume(&cli),
+            None => migrate_or_consume(&cli),
         });
     ExitCode::from(match outcome {
         Ok(()) => DONE,
@@ -145,10 +142,10 @@ fn decode(args: &DecodeArgs) -> Result<(), Failure> {
     Err(Failure { code: USAGE, line: unreadable.join("; ") })
 }
 
-fn consume(cli: &Cli) -> Result<(), Failure> {
+fn migrate_or_consume(cli: &Cli) -> Result<(), Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(failed)?;
     let outcome = runtime.block_on(async {
-        if cli.worker.migrate_only { migrate_only(cli).await } else { Box::pin(work(cli)).await }
+        if cli.worker.migrate_only { migrate_only(cli).await } else { Box::pin(consume(cli)).await }
     });
     // Whatever still waits in the background has no say in when the process ends.
     runtime.shutdown_background();
@@ -180,7 +177,7 @@ async fn migrate_only(cli: &Cli) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn work(cli: &Cli) -> Result<(), Failure> {
+async fn consume(cli: &Cli) -> Result<(), Failure> {
     // All settings are checked before anything is touched.
     let database = cli.database.check()?;
     let (queue_url, settings) = cli.worker.check()?;

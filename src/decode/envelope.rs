@@ -71,10 +71,6 @@ impl Opener {
         id: Option<String>,
         depth: usize,
     ) -> Result<(), Rejection> {
-        let own_id = |map: &Map<String, Value>, key: &str| {
-            string(map, key).map(str::to_owned).or_else(|| id.clone())
-        };
-
         if let Some(name) = string(&map, "eventType").or_else(|| string(&map, "notificationType")) {
             let letter = match name {
                 "Received" | "received" => Letter::Acknowledged(Acknowledged::InboundMail),
@@ -94,7 +90,7 @@ impl Opener {
             return Ok(());
         }
         if let Some(message) = map.remove("Message") {
-            let id = own_id(&map, "MessageId");
+            let id = own_id(&map, "MessageId", id);
             return self.value(message, id, depth + 1);
         }
         // EventBridge.
@@ -115,7 +111,7 @@ impl Opener {
         // `aws sqs receive-message`, one message of it, and Lambda's event for SQS and SNS.
         for (key, id_key) in [("Body", "MessageId"), ("body", "messageId"), ("Sns", "MessageId")] {
             if let Some(inner) = map.remove(key) {
-                let id = own_id(&map, id_key);
+                let id = own_id(&map, id_key, id);
                 return self.value(inner, id, depth + 1);
             }
         }
@@ -129,9 +125,7 @@ impl Opener {
             "neither eventType nor notificationType, and no known envelope",
         ))
     }
-}
 
-impl Opener {
     /// An EventBridge event. SES sends events about mail, and others (VDM Advisor, Sending Status,
     /// API calls through `CloudTrail`), under one source.
     fn bridged(
@@ -140,7 +134,7 @@ impl Opener {
         id: Option<String>,
         depth: usize,
     ) -> Result<(), Rejection> {
-        let id = string(&map, "id").map(str::to_owned).or(id);
+        let id = own_id(&map, "id", id);
         let from_ses = string(&map, "source").is_some_and(|source| source.starts_with("aws.ses"));
         let about_mail = string(&map, "detail-type").is_some_and(|kind| kind.starts_with("Email "));
         let detail = map.remove("detail").unwrap_or_default();
@@ -177,6 +171,11 @@ fn parse(text: &str) -> Result<Value, Rejection> {
         text::replace_nul(&mut value);
     }
     Ok(value)
+}
+
+/// An envelope's own id, or that of the one around it.
+fn own_id(map: &Map<String, Value>, key: &str, around: Option<String>) -> Option<String> {
+    string(map, key).map(str::to_owned).or(around)
 }
 
 /// A string that says something.

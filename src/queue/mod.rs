@@ -20,6 +20,8 @@ pub use error::{Error, Trouble};
 pub const MOST_PER_CALL: usize = 10;
 /// The longest long poll of SQS.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(20);
+/// A wait that is so short that a worker that stops lets it end.
+pub const SHORT_WAIT: Duration = Duration::from_secs(1);
 /// How long an answer may take beyond the wait that we asked for. The SDK alone waits for ever on
 /// a server that accepts and never answers.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);

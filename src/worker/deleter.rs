@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Shared;
 use super::pending::Deletable;
 use crate::backoff::Backoff;
-use crate::queue::{MOST_PER_CALL, Trouble};
+use crate::queue::{FailedEntry, MOST_PER_CALL, Trouble};
 
 /// Calls at once.
 const MOST_CALLS: usize = 8;
@@ -67,26 +67,20 @@ async fn delete(shared: &Shared, mut batch: Vec<Deletable>) {
         shared.health.gate.set_deletes_refused(false);
         shared.stats.deleted(batch.len().saturating_sub(failed.len()));
         tries += 1;
-        let again: Vec<usize> =
-            failed.iter().filter(|entry| !entry.is_final).map(|entry| entry.index).collect();
-        let left = failed.len() - again.len();
-        if left > 0 || (tries == TRIES && !again.is_empty()) {
-            let left = if tries == TRIES { failed.len() } else { left };
-            shared.stats.not_deleted(left);
-            let code = failed.first().map_or("", |entry| entry.code.as_str());
+        let (again, left): (Vec<FailedEntry>, Vec<FailedEntry>) =
+            failed.into_iter().partition(|entry| !entry.is_final && tries < TRIES);
+        if let Some(first) = left.first() {
+            shared.stats.not_deleted(left.len());
             tracing::warn!(
-                messages = left,
-                code,
+                messages = left.len(),
+                code = first.code,
                 "SQS did not delete messages; they will come again and change nothing"
             );
         }
-        if tries == TRIES {
-            return;
-        }
-        let mut index = 0;
+        let mut index = 0..;
         batch.retain(|_| {
-            index += 1;
-            again.contains(&(index - 1))
+            let index = index.next();
+            again.iter().any(|entry| Some(entry.index) == index)
         });
         if !batch.is_empty() {
             tokio::time::sleep(backoff.next_delay()).await;

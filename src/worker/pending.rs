@@ -18,15 +18,12 @@ pub(super) struct Pending {
     pub(super) message: Message,
     pub(super) outcome: Outcome,
     pub(super) lease: LeaseId,
+    /// See [`weight`].
+    pub(super) bytes: usize,
     pub(super) share: Share,
 }
 
 impl Pending {
-    /// Bytes that it adds to a batch: its body, and what that became.
-    pub(super) fn bytes(&self) -> usize {
-        weight(&self.message, &self.outcome)
-    }
-
     /// Rows that it adds to a batch.
     pub(super) fn rows(&self) -> usize {
         match &self.outcome {
@@ -36,7 +33,8 @@ impl Pending {
     }
 }
 
-/// What a message takes while it is held.
+/// Bytes that a message takes while it is held, and that it adds to a batch: its body, and what
+/// that became.
 pub(super) fn weight(message: &Message, outcome: &Outcome) -> usize {
     let rows = match outcome {
         Outcome::Events(rows) => rows.iter().map(EventRow::bytes).sum(),

@@ -12,13 +12,11 @@ use super::Shared;
 use super::pending::{Pending, Reservation, weight};
 use super::stats;
 use crate::decode::decode;
-use crate::queue::{Error, Message};
+use crate::queue::{Error, Message, SHORT_WAIT};
 
 /// How long an open poll may still answer when the worker stops, beyond a short wait. A long wait is
 /// not waited out, but the poll goes on by itself: see [`LatePolls`].
 const LAST_ANSWER: Duration = Duration::from_millis(500);
-/// The wait that is waited out.
-const SHORT_WAIT: Duration = Duration::from_secs(1);
 
 /// Receives until the worker stops. Only waiting is cancelled: what is received is handed over.
 pub(super) async fn run(shared: Arc<Shared>, hand_over: mpsc::Sender<Vec<Pending>>) {
@@ -123,8 +121,9 @@ fn decoded(
         .map(|message| {
             let outcome = decode(&message.body, Some(&message.id), &shared.rules, now);
             let lease = shared.leases.take(&message.receipt_handle, asked);
-            let share = reservation.take(weight(&message, &outcome));
-            Pending { message, outcome, lease, share }
+            let bytes = weight(&message, &outcome);
+            let share = reservation.take(bytes);
+            Pending { message, outcome, lease, bytes, share }
         })
         .collect()
 }

@@ -36,19 +36,25 @@ pub(super) async fn run(
 async fn gather(shared: &Shared, handed_over: &HandedOver) -> Option<Vec<Pending>> {
     let mut handed_over = handed_over.lock().await;
     let mut batch = handed_over.recv().await?;
+    let (mut rows, mut bytes) = size(&batch);
     let wait_until = Instant::now() + shared.settings.batch_linger;
-    while !is_full(shared, &batch) {
-        match timeout_at(wait_until, handed_over.recv()).await {
-            Ok(Some(more)) => batch.extend(more),
-            Ok(None) | Err(_) => break,
-        }
+    while rows < shared.settings.batch_rows && bytes < shared.settings.batch_bytes {
+        let Ok(Some(more)) = timeout_at(wait_until, handed_over.recv()).await else {
+            break;
+        };
+        let (more_rows, more_bytes) = size(&more);
+        rows += more_rows;
+        bytes += more_bytes;
+        batch.extend(more);
     }
     Some(batch)
 }
 
-fn is_full(shared: &Shared, batch: &[Pending]) -> bool {
-    batch.iter().map(Pending::rows).sum::<usize>() >= shared.settings.batch_rows
-        || batch.iter().map(Pending::bytes).sum::<usize>() >= shared.settings.batch_bytes
+/// Rows and bytes that messages add to a batch.
+fn size(messages: &[Pending]) -> (usize, usize) {
+    messages
+        .iter()
+        .fold((0, 0), |(rows, bytes), pending| (rows + pending.rows(), bytes + pending.bytes))
 }
 
 /// The worker has no time left.
