@@ -13,11 +13,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=migrations");
     println!("cargo::rerun-if-changed=src/schema/files.rs");
     let folder = Path::new(&env::var("CARGO_MANIFEST_DIR")?).join("migrations");
-    let mut names = Vec::new();
-    for entry in fs::read_dir(&folder)? {
-        names.push(entry?.file_name().to_string_lossy().into_owned());
-    }
-    let files = match files::in_order(names) {
+    let (up, down) = (names(&folder)?, names(&folder.join(files::DOWN))?);
+    let files = files::in_order(up).and_then(|up| files::in_pairs(&up, down).map(|()| up));
+    let files = match files {
         Ok(files) => files,
         Err(line) => {
             println!("cargo::error={line}");
@@ -29,12 +27,24 @@ fn main() -> Result<(), Box<dyn Error>> {
         // No absolute path: clones may share one target folder.
         writeln!(
             list,
-            r#"    ({}, "{stem}", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/{stem}.sql"))),"#,
-            file.version,
+            r#"    Migration {{
+        version: {version},
+        stem: "{stem}",
+        up: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/{stem}.sql")),
+        down: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/{down}/{stem}.sql")),
+    }},"#,
+            version = file.version,
             stem = file.stem,
+            down = files::DOWN,
         )?;
     }
     list.push_str("]\n");
     fs::write(Path::new(&env::var("OUT_DIR")?).join("migrations.rs"), list)?;
     Ok(())
+}
+
+fn names(folder: &Path) -> Result<Vec<String>, std::io::Error> {
+    fs::read_dir(folder)?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect()
 }

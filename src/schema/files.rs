@@ -10,14 +10,21 @@ pub struct FileName {
     pub stem: String,
 }
 
-/// Checks the names of all files in `migrations/` and puts them in order. `README.md` and hidden
-/// files may stand beside them.
+/// The folder in `migrations/` whose files undo those of the same name. Apart, because refinery's
+/// own tools take every file that they find for a migration.
+pub const DOWN: &str = "down";
+
+/// Checks the names of all files in `migrations/` and puts them in order. `README.md`, `checksums`,
+/// hidden files and [`DOWN`] may stand beside them.
 ///
 /// # Errors
 /// One line that names the file and says what to mend.
 pub fn in_order(names: impl IntoIterator<Item = String>) -> Result<Vec<FileName>, String> {
     let mut files = Vec::new();
-    for name in names.into_iter().filter(|name| name != "README.md" && !name.starts_with('.')) {
+    let beside = ["README.md", "checksums", DOWN];
+    for name in
+        names.into_iter().filter(|name| !beside.contains(&&**name) && !name.starts_with('.'))
+    {
         files.push(parse(&name)?);
     }
     files.sort();
@@ -41,6 +48,24 @@ pub fn in_order(names: impl IntoIterator<Item = String>) -> Result<Vec<FileName>
         return Err("migrations/ holds no migration".to_owned());
     }
     Ok(files)
+}
+
+/// Checks that each migration has its down script, and that no down script stands alone.
+///
+/// # Errors
+/// One line that names the file and says what to mend.
+pub fn in_pairs(up: &[FileName], down: impl IntoIterator<Item = String>) -> Result<(), String> {
+    let mut missing: Vec<String> = up.iter().map(|file| format!("{}.sql", file.stem)).collect();
+    for name in down.into_iter().filter(|name| !name.starts_with('.')) {
+        let place = missing.iter().position(|missing| *missing == name).ok_or_else(|| {
+            format!("migrations/{DOWN}/{name}: there is no migration of that name")
+        })?;
+        missing.remove(place);
+    }
+    match missing.first() {
+        Some(name) => Err(format!("migrations/{DOWN}/{name} is missing: it undoes the migration")),
+        None => Ok(()),
+    }
 }
 
 fn parse(name: &str) -> Result<FileName, String> {
@@ -72,7 +97,18 @@ mod tests {
 
     #[test]
     fn well_named_files_are_put_in_order() {
-        assert_eq!(names(&["V0002__b.sql", "README.md", "V0001__a_1.sql"]), Ok(vec![1, 2]));
+        assert_eq!(names(&["V0002__b.sql", "README.md", "V0001__a_1.sql", "down"]), Ok(vec![1, 2]));
+    }
+
+    #[test]
+    fn a_migration_and_its_down_script_are_a_pair() {
+        let up = in_order(["V0001__a.sql".to_owned(), "V0002__b.sql".to_owned()]).expect("good");
+        let pairs = |down: &[&str]| in_pairs(&up, down.iter().map(|name| (*name).to_owned()));
+        assert_eq!(pairs(&["V0002__b.sql", "V0001__a.sql"]), Ok(()));
+        let error = pairs(&["V0001__a.sql"]).expect_err("one is missing");
+        assert!(error.contains("down/V0002__b.sql is missing"), "{error}");
+        let error = pairs(&["V0001__a.sql", "V0002__c.sql"]).expect_err("one is alone");
+        assert!(error.contains("down/V0002__c.sql"), "{error}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! never by two processes at once.
 
 mod driver;
+mod embedded;
 pub mod files;
 mod lock;
 mod name;
@@ -15,10 +16,8 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 
 use driver::Driver;
+pub use embedded::{EMBEDDED, newest};
 pub use name::SchemaName;
-
-/// Number, name and SQL of each migration, in order; made by the build script.
-const EMBEDDED: &[(u32, &str, &str)] = include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
 
 /// How long a statement of a migration may wait for a lock, and with it the traffic behind it.
 const LOCK_TIMEOUT: &str = "2s";
@@ -87,12 +86,6 @@ pub struct Status {
     pub version: u32,
     /// Embedded migrations that are not applied.
     pub pending: Vec<String>,
-}
-
-/// The newest version that this binary knows.
-#[must_use]
-pub fn newest() -> u32 {
-    EMBEDDED.last().map_or(0, |(version, ..)| *version)
 }
 
 impl Status {
@@ -253,9 +246,10 @@ async fn create_schema(connection: &mut PgConnection, schema: &SchemaName) -> Re
 fn embedded() -> Vec<Migration> {
     EMBEDDED
         .iter()
-        .map(|(_, stem, sql)| {
+        .map(|migration| {
             #[expect(clippy::expect_used, reason = "the build script has checked every name")]
-            Migration::unapplied(stem, sql).expect("the build script has checked every name")
+            Migration::unapplied(migration.stem, migration.up)
+                .expect("the build script has checked every name")
         })
         .collect()
 }
