@@ -29,9 +29,9 @@ fn main() -> Result<(), Box<dyn Error>> {
             list,
             r#"    Migration {{
         version: {version},
-        stem: "{stem}",
-        up: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/{stem}.sql")),
-        down: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/{down}/{stem}.sql")),
+        stem: Cow::Borrowed("{stem}"),
+        up: Cow::Borrowed(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/{stem}.sql"))),
+        down: Cow::Borrowed(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations/{down}/{stem}.sql"))),
     }},"#,
             version = file.version,
             stem = file.stem,

@@ -12,7 +12,7 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::decode::Rules;
 use crate::queue::LONGEST_VISIBILITY;
-use crate::schema::SchemaName;
+use crate::schema::{Schema, SchemaName};
 
 /// A setting that is missing or wrong: one line that says what to mend.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,26 @@ pub struct DatabaseArgs {
     /// Seconds that one transaction may take before it is given up and tried again
     #[arg(long, env, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub database_timeout: u64,
+}
+
+/// Which schema a command is about, and how it answers.
+#[derive(Debug, Clone, Args)]
+pub struct SchemaArgs {
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "see DatabaseArgs")]
+    pub database: DatabaseArgs,
+
+    /// Where shadow databases are made, if not beside the database itself: a server of the same version
+    #[arg(long, env, hide_env_values = true, value_name = "URL")]
+    pub shadow_database_url: Option<SecretString>,
+
+    /// Take the migrations of this folder instead of the embedded ones: for who writes new ones
+    #[arg(long, value_name = "FOLDER")]
+    pub migrations: Option<PathBuf>,
+
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// How events are read.
@@ -201,34 +221,51 @@ pub struct WorkerSettings {
     pub exit_when_idle: Option<Duration>,
 }
 
+/// Reads a PostgreSQL URL; `None` for none.
+fn connection(
+    variable: &str,
+    url: Option<&SecretString>,
+) -> Result<Option<PgConnectOptions>, Wrong> {
+    let url = url.map(|url| url.expose_secret().trim()).unwrap_or_default();
+    if url.is_empty() {
+        return Ok(None);
+    }
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err(Wrong(format!("{variable} is no PostgreSQL URL: it starts with postgres://")));
+    }
+    // The cause may quote a part of the URL.
+    let options = PgConnectOptions::from_str(url).map_err(|_error| {
+        Wrong(format!(
+            "{variable} cannot be read: check its port, its sslmode and its percent-encoding"
+        ))
+    })?;
+    // The brackets of an IPv6 address belong to the URL, not to the address.
+    let address = options.get_host().trim_start_matches('[').trim_end_matches(']').to_owned();
+    Ok(Some(options.host(&address)))
+}
+
+impl SchemaArgs {
+    /// The schema with the embedded migrations.
+    ///
+    /// # Errors
+    /// One line that says what to mend.
+    pub fn schema(&self) -> Result<Schema, Wrong> {
+        let database = self.database.check()?;
+        let shadow = connection("SHADOW_DATABASE_URL", self.shadow_database_url.as_ref())?;
+        Ok(Schema { shadow, ..Schema::new(database.options, database.schema) })
+    }
+}
+
 impl DatabaseArgs {
     /// Checks what was given.
     ///
     /// # Errors
     /// One line that says what to mend, without the password.
     pub fn check(&self) -> Result<Database, Wrong> {
-        let url =
-            self.database_url.as_ref().map(|url| url.expose_secret().trim()).unwrap_or_default();
-        if url.is_empty() {
-            return Err(Wrong(
-                "DATABASE_URL is missing: set it to postgres://user:password@host/database"
-                    .to_owned(),
-            ));
-        }
-        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-            return Err(Wrong(
-                "DATABASE_URL is no PostgreSQL URL: it starts with postgres://".to_owned(),
-            ));
-        }
-        // The cause may quote a part of the URL.
-        let options = PgConnectOptions::from_str(url).map_err(|_error| {
-            Wrong::new(
-                "DATABASE_URL cannot be read: check its port, its sslmode and its percent-encoding",
-            )
+        let url = self.database_url.as_ref();
+        let options = connection("DATABASE_URL", url)?.ok_or_else(|| {
+            Wrong::new("DATABASE_URL is missing: set it to postgres://user:password@host/database")
         })?;
-        // The brackets of an IPv6 address belong to the URL, not to the address.
-        let address = options.get_host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        let options = options.host(&address);
         let schema = SchemaName::new(&self.database_schema)
             .map_err(|error| Wrong(format!("DATABASE_SCHEMA: {error}")))?;
         Ok(Database {

@@ -1,28 +1,19 @@
-//! The command line: what was asked for, and the exit code.
+//! The command line: what was asked for, and the exit code. One file per command.
 
-use std::io::{ErrorKind, Write as _};
+mod decode;
+mod exit;
+mod migrate;
+mod worker;
+
+use std::io::Write as _;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::time::Duration;
 
 use clap::builder::Resettable;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use tokio::net::TcpListener;
 
-use crate::config::{
-    Database, DatabaseArgs, DecodeArgs, HttpArgs, LogArgs, RulesArgs, WorkerArgs, WorkerSettings,
-    Wrong,
-};
-use crate::queue::{LONGEST_WAIT, Queue, SHORT_WAIT, Trouble};
-use crate::store::Store;
-use crate::{archive, http, metrics, schema, shutdown, telemetry, worker};
-
-/// Done.
-const DONE: u8 = 0;
-/// Failed.
-const FAILED: u8 = 1;
-/// Wrong usage or configuration.
-const USAGE: u8 = 2;
+use crate::config::{DatabaseArgs, DecodeArgs, HttpArgs, LogArgs, RulesArgs, WorkerArgs};
+use crate::{shutdown, telemetry};
+use exit::{DONE, Failure, USAGE, failed};
 
 /// Moves Amazon SES events from SQS into PostgreSQL report tables.
 ///
@@ -50,22 +41,9 @@ struct Cli {
 enum Command {
     /// Show what message bodies decode to: one JSON line each; no database, no AWS
     Decode(DecodeArgs),
-}
-
-/// A failure and its exit code.
-struct Failure {
-    code: u8,
-    line: String,
-}
-
-impl From<Wrong> for Failure {
-    fn from(wrong: Wrong) -> Self {
-        Self { code: USAGE, line: wrong.to_string() }
-    }
-}
-
-fn failed(line: impl std::fmt::Display) -> Failure {
-    Failure { code: FAILED, line: line.to_string() }
+    /// See, try, apply, undo and check the changes of the schema
+    #[command(subcommand)]
+    Migrate(migrate::Command),
 }
 
 /// Runs what the arguments ask for.
@@ -77,8 +55,15 @@ pub fn main() -> ExitCode {
     };
     let outcome =
         telemetry::init(&cli.log).map_err(Failure::from).and_then(|()| match &cli.command {
-            Some(Command::Decode(args)) => decode(args),
-            None => migrate_or_consume(&cli),
+            Some(Command::Decode(args)) => decode::run(args),
+            Some(Command::Migrate(command)) => in_runtime(migrate::run(command)),
+            None => in_runtime(async {
+                if cli.worker.migrate_only {
+                    worker::migrate_only(&cli).await
+                } else {
+                    Box::pin(worker::consume(&cli)).await
+                }
+            }),
         });
     ExitCode::from(match outcome {
         Ok(()) => DONE,
@@ -89,20 +74,33 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Reads arguments and environment. A variable that is empty is not set, and `decode` asks for none
+/// Reads arguments and environment. A variable that is empty is not set, and a command asks for none
 /// of the worker's.
 fn parse() -> Result<Cli, clap::Error> {
-    let decodes = std::env::args_os().nth(1).is_some_and(|first| first == "decode");
-    let command = Cli::command().mut_args(|argument| {
-        let value = argument.get_env().and_then(std::env::var_os);
-        let is_ignored = decodes && !argument.is_global_set();
-        if is_ignored || value.is_some_and(|value| value.is_empty()) {
-            argument.env(Resettable::Reset)
-        } else {
-            argument
-        }
-    });
-    Cli::from_arg_matches(&command.try_get_matches()?)
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let mut command = Cli::command();
+    let has_command = command
+        .get_subcommands()
+        .any(|known| arguments.iter().any(|argument| argument == known.get_name()));
+    if has_command {
+        command = command.mut_args(|argument| {
+            if argument.is_global_set() { argument } else { argument.env(Resettable::Reset) }
+        });
+    }
+    Cli::from_arg_matches(&without_empty_variables(command).try_get_matches()?)
+}
+
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|argument| {
+            let value = argument.get_env().and_then(std::env::var_os);
+            if value.is_some_and(|value| value.is_empty()) {
+                argument.env(Resettable::Reset)
+            } else {
+                argument
+            }
+        })
+        .mut_subcommands(without_empty_variables)
 }
 
 /// `--help` and `--version` are answers; anything else is one line.
@@ -123,149 +121,30 @@ fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(USAGE)
 }
 
-#[expect(clippy::print_stderr, reason = "the one line that says what to mend")]
-fn say(line: &str) {
-    eprintln!("ses-reports: {line}");
-}
-
-fn decode(args: &DecodeArgs) -> Result<(), Failure> {
-    let rules = args.rules.rules();
-    let unreadable = match archive::decode_files(&args.files, &rules, &mut std::io::stdout().lock())
-    {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
-        done => done.map_err(|error| failed(format!("could not write: {error}")))?,
-    };
-    if unreadable.is_empty() {
-        return Ok(());
-    }
-    Err(Failure { code: USAGE, line: unreadable.join("; ") })
-}
-
-fn migrate_or_consume(cli: &Cli) -> Result<(), Failure> {
+fn in_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(failed)?;
-    let outcome = runtime.block_on(async {
-        if cli.worker.migrate_only { migrate_only(cli).await } else { Box::pin(consume(cli)).await }
-    });
+    let outcome = runtime.block_on(work);
     // Whatever still waits in the background has no say in when the process ends.
     runtime.shutdown_background();
     outcome
 }
 
-async fn migrate_only(cli: &Cli) -> Result<(), Failure> {
-    let database = cli.database.check()?;
+/// Does what a signal may end: what is under way is rolled back.
+async fn until_signal<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let stop = shutdown::on_signals().map_err(failed)?;
-    let migrated = stop
-        .run_until_cancelled(schema::migrate(&database.options, &database.schema))
+    stop.run_until_cancelled(work)
         .await
-        .ok_or_else(|| failed("stopped by a signal: what was under way is rolled back"))?;
-    let (status, applied) = migrated.map_err(|error| failed(format!("PostgreSQL: {error}")))?;
-    let mut lines: Vec<String> = applied
-        .iter()
-        .map(|migration| format!("applied {} in {} ms", migration.name, migration.took.as_millis()))
-        .collect();
-    let name = database.schema.as_str();
-    lines.push(if status.is_newer() {
-        newer(name, &status)
-    } else if applied.is_empty() {
-        format!("schema {name} is current at version {}: nothing to do", status.version)
-    } else {
-        format!("schema {name} is now at version {}", status.version)
-    });
-    // What was done is done, even where nobody reads it.
-    let _ = writeln!(std::io::stdout(), "{}", lines.join("\n"));
-    Ok(())
+        .ok_or_else(|| failed("stopped by a signal: what was under way is rolled back"))?
 }
 
-async fn consume(cli: &Cli) -> Result<(), Failure> {
-    // All settings are checked before anything is touched.
-    let database = cli.database.check()?;
-    let (queue_url, settings) = cli.worker.check()?;
-    let http = match cli.http.check()? {
-        Some(address) => Some(TcpListener::bind(address).await.map_err(|error| Failure {
-            code: USAGE,
-            line: format!("HTTP_ADDR {address}: {error}"),
-        })?),
-        None => None,
-    };
-    let stop = shutdown::on_signals().map_err(failed)?;
-    let prepared = Box::pin(prepare(cli, database, queue_url, &settings));
-    let Some(prepared) = stop.run_until_cancelled(prepared).await else {
-        tracing::info!("stopped before the first message");
-        return Ok(());
-    };
-    let (store, queue) = prepared?;
-
-    let health = Arc::new(worker::Health::default());
-    if let Some(listener) = http {
-        let metrics = metrics::install().map_err(failed)?;
-        tokio::spawn(http::serve(listener, Arc::clone(&health), metrics));
-    }
-    worker::run(queue, store, cli.rules.rules(), settings, health, stop)
-        .await
-        .map(|_| ())
-        .map_err(failed)
+/// Writes an answer. What was done is done, even where nobody reads it.
+fn answer(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
 }
 
-/// Migrates or checks the schema, connects, and asks the queue whether it can be used.
-async fn prepare(
-    cli: &Cli,
-    database: Database,
-    queue_url: String,
-    settings: &WorkerSettings,
-) -> Result<(Store, Queue), Failure> {
-    let status = if cli.worker.no_migrate {
-        schema::require(&database.options, &database.schema).await
-    } else {
-        schema::migrate(&database.options, &database.schema).await.map(|(status, applied)| {
-            for migration in &applied {
-                tracing::info!(took_ms = migration.took.as_millis(), "applied {}", migration.name);
-            }
-            status
-        })
-    };
-    let status = status.map_err(|error| failed(format!("PostgreSQL: {error}")))?;
-    if status.is_newer() {
-        tracing::warn!("{}", newer(database.schema.as_str(), &status));
-    }
-
-    // One connection per writer, one for the partitions.
-    let connections = u32::from(cli.worker.writers) + 1;
-    let store = Store::connect(database.options, database.schema, database.timeout, connections)
-        .await
-        .map_err(|error| failed(format!("PostgreSQL: {error}")))?;
-    let visibility = Duration::from_secs(cli.worker.visibility_timeout.into());
-    // An open long poll that is given up can still swallow messages until they become visible
-    // again. A worker that is about to end by itself keeps its polls so short that it can let
-    // them end.
-    let wait = if settings.exit_when_idle.is_some() { SHORT_WAIT } else { LONGEST_WAIT };
-    let queue = Queue::new(queue_url, visibility, wait).await;
-    let attributes = queue.attributes().await.map_err(|error| Failure {
-        code: if error.trouble == Trouble::Refused { USAGE } else { FAILED },
-        line: format!("SQS_QUEUE_URL: {error}"),
-    })?;
-    if !attributes.has_redrive {
-        tracing::warn!(
-            "the queue has no redrive policy: a message that cannot even be stored as a dead letter would come for ever"
-        );
-    }
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        schema_version = status.version,
-        pollers = settings.pollers,
-        writers = settings.writers,
-        messages_waiting = attributes.visible,
-        "consuming"
-    );
-    Ok((store, queue))
-}
-
-fn newer(schema: &str, status: &schema::Status) -> String {
-    format!(
-        "schema {schema} is at version {}, newer than this binary knows ({}): running with it as it is",
-        status.version,
-        schema::newest()
-    )
+#[expect(clippy::print_stderr, reason = "the one line that says what to mend")]
+fn say(line: &str) {
+    eprintln!("ses-reports: {line}");
 }
 
 #[cfg(test)]

@@ -7,15 +7,17 @@ use sqlx::PgConnection;
 use super::{Error, SchemaName};
 use crate::backoff::Backoff;
 
-/// How long a migrator waits for another one to end.
-pub(super) const TIMEOUT: Duration = Duration::from_mins(5);
-
 /// Takes the migrators' lock by asking again and again: a session that *waits* for it would
 /// deadlock with a `CREATE INDEX CONCURRENTLY` of the one that holds it.
-pub(super) async fn take(connection: &mut PgConnection, schema: &SchemaName) -> Result<(), Error> {
+pub(super) async fn take(
+    connection: &mut PgConnection,
+    schema: &SchemaName,
+    patience: Duration,
+) -> Result<(), Error> {
     let started = Instant::now();
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2))
         .at_least(Duration::from_millis(50));
+    let mut said = false;
     loop {
         let locked: bool = sqlx::query_scalar(
             "SELECT pg_try_advisory_lock(hashtext('ses-reports migrate'), hashtext($1))",
@@ -26,8 +28,13 @@ pub(super) async fn take(connection: &mut PgConnection, schema: &SchemaName) -> 
         if locked {
             return Ok(());
         }
-        if started.elapsed() > TIMEOUT {
-            return Err(Error::Locked { holder: holder(connection, schema).await? });
+        let holder = holder(connection, schema).await?;
+        if started.elapsed() > patience {
+            return Err(Error::Locked { holder, waited: started.elapsed().as_secs() });
+        }
+        if !said {
+            tracing::info!("another migration is running (backend {holder}): waiting for it");
+            said = true;
         }
         tokio::time::sleep(backoff.next_delay()).await;
     }
@@ -36,8 +43,10 @@ pub(super) async fn take(connection: &mut PgConnection, schema: &SchemaName) -> 
 async fn holder(connection: &mut PgConnection, schema: &SchemaName) -> Result<String, Error> {
     let holder: Option<String> = sqlx::query_scalar(
         "SELECT pid || coalesce(', ' || nullif(application_name, ''), '')
+            || coalesce(', since ' || date_trunc('second', backend_start), '')
         FROM pg_locks JOIN pg_stat_activity USING (pid)
         WHERE locktype = 'advisory' AND granted
+            AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
             AND classid = hashtext('ses-reports migrate')::bigint & 4294967295
             AND objid = hashtext($1)::bigint & 4294967295",
     )

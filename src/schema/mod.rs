@@ -1,43 +1,103 @@
 //! The schema: the only code that changes it. Migrations are embedded, applied by refinery, and
 //! never by two processes at once.
+//!
+//! | file | what happens there |
+//! |---|---|
+//! | `embedded`, `files`, `sql`, `lint` | the files: their names, their statements, what a linter says |
+//! | `session`, `lock`, `history` | a session straight to PostgreSQL, alone, and what was applied |
+//! | `up`, `down`, `driver`, `apply`, `code`, `progress` | a migration is run, or undone |
+//! | `status`, `plan`, `verify`, `shadow`, `catalog` | what is, what would be, what should be |
+//! | `partitions` | months of details |
 
+mod apply;
+mod catalog;
+mod code;
+mod down;
 mod driver;
 mod embedded;
 pub mod files;
+mod history;
+mod lint;
 mod lock;
 mod name;
+pub mod new;
 pub mod partitions;
+mod plan;
+mod progress;
+mod repair;
+mod session;
+mod shadow;
+mod sql;
+mod status;
+mod up;
+mod verify;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use refinery::{Migration, Runner};
-use refinery_core::traits::r#async::AsyncQuery as _;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 
-use driver::Driver;
-pub use embedded::{EMBEDDED, newest};
+pub use catalog::Difference;
+pub use down::{Downto, Loss};
+pub use embedded::{EMBEDDED, Migration, in_folder, newest};
+pub use lint::{Finding, lint};
 pub use name::SchemaName;
+pub use plan::{Lock, Plan, Planned, Step};
+pub use repair::Repair;
+pub use status::{Line, Progress, State, Status};
+pub use verify::Drift;
 
-/// How long a statement of a migration may wait for a lock, and with it the traffic behind it.
-const LOCK_TIMEOUT: &str = "2s";
+/// How long a migrator waits for another one to end.
+pub const PATIENCE: Duration = Duration::from_mins(5);
 
-/// How long PostgreSQL may take to let us in.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The schema of one database, and the migrations that make it.
+#[derive(Debug, Clone)]
+pub struct Schema {
+    /// How to connect, straight to PostgreSQL.
+    pub options: PgConnectOptions,
+    /// Its name.
+    pub name: SchemaName,
+    /// In order, from version 1, without gaps.
+    pub migrations: Cow<'static, [Migration]>,
+    /// How long to wait for another migrator to end.
+    pub patience: Duration,
+    /// The server where shadow databases may be made, if not that of the database itself.
+    pub shadow: Option<PgConnectOptions>,
+}
 
-/// Why the schema is not as this binary needs it.
+impl Schema {
+    /// With the embedded migrations.
+    #[must_use]
+    pub fn new(options: PgConnectOptions, name: SchemaName) -> Self {
+        Self {
+            options,
+            name,
+            migrations: Cow::Borrowed(EMBEDDED),
+            patience: PATIENCE,
+            shadow: None,
+        }
+    }
+
+    /// The newest version that is known here.
+    #[must_use]
+    pub fn newest(&self) -> u32 {
+        self.migrations.last().map_or(0, |migration| migration.version)
+    }
+}
+
+/// Why the schema is not as it should be, or was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file was changed after it had been applied.
     #[error(
-        "migration {0} differs from what was applied to this database: an applied migration is never edited; restore it and write a new one"
+        "migration {0} differs from what was applied to this database: an applied migration is never edited; restore it and write a new one (`ses-reports migrate repair` accepts changed comments)"
     )]
     Divergent(String),
     /// A number below the newest applied one was never applied.
     #[error(
         "migration {0} was not applied although later ones were: the history of this database has a gap"
     )]
-    OutOfOrder(String),
+    Missing(String),
     /// `--no-migrate` on a schema that this binary cannot work with.
     #[error(
         "schema {schema} is at version {found}, this ses-reports needs {needed}: run `ses-reports --migrate-only` first"
@@ -47,30 +107,89 @@ pub enum Error {
         schema: String,
         /// The newest applied migration, 0 for none.
         found: u32,
-        /// The newest embedded migration.
+        /// The newest migration known here.
         needed: u32,
     },
+    /// The schema has migrations that this binary does not know.
+    #[error(
+        "schema {schema} is at version {found}, newer than this ses-reports knows ({newest}): use the version that migrated it"
+    )]
+    Newer {
+        /// The schema.
+        schema: String,
+        /// The newest applied migration.
+        found: u32,
+        /// The newest migration known here.
+        newest: u32,
+    },
+    /// A version was named that there is not.
+    #[error("there is no version {version}: the versions are 1 to {newest}")]
+    NoSuchVersion {
+        /// What was asked for.
+        version: u32,
+        /// The newest migration known here.
+        newest: u32,
+    },
     /// Another migrator does not end.
-    #[error("another migration has been running for {} s (backend {holder}): wait for it or end it", lock::TIMEOUT.as_secs())]
+    #[error(
+        "another migration is running (backend {holder}), waited {waited} s: wait for it or end it"
+    )]
     Locked {
         /// Process id and application name of the session that holds the lock.
         holder: String,
+        /// How long, in seconds.
+        waited: u64,
     },
+    /// A lock that traffic would wait behind was not to be had.
+    #[error(
+        "a table was in use for too long (lock_timeout {}, five tries): nothing was changed; run it again when the long transaction has ended",
+        session::LOCK_TIMEOUT
+    )]
+    Blocked,
     /// A migration failed; it was rolled back, and those before it stay.
+    #[error("{name}: {source}{}", already(.applied))]
+    Migration {
+        /// Its file name without `.sql`.
+        name: String,
+        /// What was applied before it.
+        applied: Vec<Applied>,
+        /// Why.
+        source: Box<Error>,
+    },
+    /// Something that PostgreSQL or refinery says.
     #[error("{0}")]
     Failed(String),
+    /// An index was built and is not valid.
+    #[error("index {0} is invalid after its build: run it again, it will be built anew")]
+    InvalidIndex(String),
+    /// Undoing would drop rows.
+    #[error(
+        "this would drop {}: nothing was changed; --allow-data-loss does it all the same",
+        .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    )]
+    WouldLose(Vec<Loss>),
+    /// A shadow database cannot be made.
+    #[error(
+        "a shadow database is needed to know what the migrations make, and this role may not create one: grant it CREATEDB, or set SHADOW_DATABASE_URL to another server of the same version where it may"
+    )]
+    NoShadow,
     /// The database cannot hold every character.
     #[error("the database is in {0}: create one with ENCODING 'UTF8'")]
     Encoding(String),
+    /// A session cannot be kept.
+    #[error(
+        "the URL leads to a connection pooler that gives each transaction another session: set MIGRATION_DATABASE_URL to PostgreSQL itself"
+    )]
+    Pooler,
     /// PostgreSQL does not answer.
-    #[error("no answer within {} s", CONNECT_TIMEOUT.as_secs())]
+    #[error("no answer within {} s", session::CONNECT_TIMEOUT.as_secs())]
     Unreachable,
     /// PostgreSQL cannot be reached or asked.
     #[error("{}", crate::store::explain(.0))]
     Database(#[from] sqlx::Error),
 }
 
-/// A migration that was applied just now.
+/// A migration that was applied or undone just now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
     /// Its file name without `.sql`.
@@ -79,206 +198,9 @@ pub struct Applied {
     pub took: Duration,
 }
 
-/// How a database stands to this binary.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
-    /// The newest applied version, 0 for none.
-    pub version: u32,
-    /// Embedded migrations that are not applied.
-    pub pending: Vec<String>,
-}
-
-impl Status {
-    /// Whether a newer binary has migrated this database.
-    #[must_use]
-    pub fn is_newer(&self) -> bool {
-        self.version > newest()
-    }
-}
-
-/// Compares the history of a database with the embedded migrations. Needs no right to change
-/// anything.
-///
-/// # Errors
-/// [`Error::Divergent`] and [`Error::OutOfOrder`] for a history that is not ours.
-pub async fn status(options: &PgConnectOptions, schema: &SchemaName) -> Result<Status, Error> {
-    let mut driver = connect(options, schema).await?;
-    let status = read_status(&mut driver, schema).await;
-    // What was found out stays true if the farewell fails.
-    let _ = driver.connection.close().await;
-    status
-}
-
-/// Refuses a schema that is older than this binary needs; accepts a newer one (expand first,
-/// contract later).
-///
-/// # Errors
-/// [`Error::Older`], and what [`status`] finds.
-pub async fn require(options: &PgConnectOptions, schema: &SchemaName) -> Result<Status, Error> {
-    let status = status(options, schema).await?;
-    if status.pending.is_empty() {
-        return Ok(status);
-    }
-    Err(Error::Older {
-        schema: schema.as_str().to_owned(),
-        found: status.version,
-        needed: newest(),
-    })
-}
-
-/// Applies what is pending. Where nothing is, it changes nothing and needs no right to.
-///
-/// One transaction per migration, its history row included. Statements wait at most two seconds
-/// for a lock, and the whole migration is then tried again, so that live traffic goes on.
-///
-/// # Errors
-/// The first migration that fails; those before it stay applied.
-pub async fn migrate(
-    options: &PgConnectOptions,
-    schema: &SchemaName,
-) -> Result<(Status, Vec<Applied>), Error> {
-    let mut driver = connect(options, schema).await?;
-    let outcome = migrate_with(&mut driver, schema).await;
-    // Closing the session gives the advisory lock back too.
-    let _ = driver.connection.close().await;
-    outcome
-}
-
-async fn migrate_with(
-    driver: &mut Driver,
-    schema: &SchemaName,
-) -> Result<(Status, Vec<Applied>), Error> {
-    let status = read_status(driver, schema).await?;
-    if status.pending.is_empty() {
-        return Ok((status, Vec::new()));
-    }
-    let encoding: String =
-        sqlx::query_scalar("SHOW server_encoding").fetch_one(&mut driver.connection).await?;
-    if encoding != "UTF8" {
-        return Err(Error::Encoding(encoding));
-    }
-    lock::take(&mut driver.connection, schema).await?;
-    create_schema(&mut driver.connection, schema).await?;
-    // What this process waited for may have applied everything.
-    let before = read_status(driver, schema).await?;
-    let report = Runner::new(&embedded())
-        .set_abort_missing(false)
-        .run_async(driver)
-        .await
-        .map_err(|error| failed(&error))?;
-    let applied = report
-        .applied_migrations()
-        .iter()
-        .zip(&driver.took)
-        .map(|(migration, took)| Applied { name: stem(migration), took: *took })
-        .collect();
-    let version = before.version.max(newest());
-    Ok((Status { version, pending: Vec::new() }, applied))
-}
-
-fn failed(error: &refinery::Error) -> Error {
-    match error.kind() {
-        refinery::error::Kind::Connection(what, cause) => Error::Failed(format!("{what}: {cause}")),
-        other => Error::Failed(other.to_string()),
-    }
-}
-
-async fn connect(options: &PgConnectOptions, schema: &SchemaName) -> Result<Driver, Error> {
-    // Startup options, not SET: a RESET in a migration returns to them.
-    let options = options.clone().application_name("ses-reports migrate").options([
-        ("search_path", format!("{},pg_temp", schema.quoted())),
-        ("lock_timeout", LOCK_TIMEOUT.to_owned()),
-        ("client_min_messages", "warning".to_owned()),
-        ("standard_conforming_strings", "on".to_owned()),
-    ]);
-    let connection = tokio::time::timeout(CONNECT_TIMEOUT, options.connect())
-        .await
-        .map_err(|_elapsed| Error::Unreachable)??;
-    Ok(Driver { connection, took: Vec::new() })
-}
-
-async fn read_status(driver: &mut Driver, schema: &SchemaName) -> Result<Status, Error> {
-    let history = format!("{}.refinery_schema_history", schema.quoted());
-    let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
-        .bind(&history)
-        .fetch_one(&mut driver.connection)
-        .await?;
-    let applied = if exists {
-        let query =
-            format!("SELECT version, name, applied_on, checksum FROM {history} ORDER BY version");
-        driver.query(&query).await.map_err(|error| Error::Failed(error.to_string()))?
-    } else {
-        Vec::new()
-    };
-    compare(&applied, &embedded())
-}
-
-fn compare(applied: &[Migration], embedded: &[Migration]) -> Result<Status, Error> {
-    let version = applied.iter().map(version_of).max().unwrap_or(0);
-    let mut pending = Vec::new();
-    for migration in embedded {
-        match applied.iter().find(|applied| applied.version() == migration.version()) {
-            Some(applied) if applied != migration => return Err(Error::Divergent(stem(migration))),
-            Some(_) => {}
-            None if version_of(migration) < version => {
-                return Err(Error::OutOfOrder(stem(migration)));
-            }
-            None => pending.push(stem(migration)),
-        }
-    }
-    Ok(Status { version, pending })
-}
-
-/// Asks first: `CREATE SCHEMA IF NOT EXISTS` needs the right to create even where it has nothing
-/// to do.
-async fn create_schema(connection: &mut PgConnection, schema: &SchemaName) -> Result<(), Error> {
-    let exists: bool = sqlx::query_scalar("SELECT to_regnamespace($1) IS NOT NULL")
-        .bind(schema.quoted())
-        .fetch_one(&mut *connection)
-        .await?;
-    if !exists {
-        let sql = format!("CREATE SCHEMA {}", schema.quoted());
-        sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await?;
-    }
-    Ok(())
-}
-
-fn embedded() -> Vec<Migration> {
-    EMBEDDED
-        .iter()
-        .map(|migration| {
-            #[expect(clippy::expect_used, reason = "the build script has checked every name")]
-            Migration::unapplied(migration.stem, migration.up)
-                .expect("the build script has checked every name")
-        })
-        .collect()
-}
-
-fn version_of(migration: &Migration) -> u32 {
-    u32::try_from(migration.version()).unwrap_or(0)
-}
-
-fn stem(migration: &Migration) -> String {
-    format!("V{:04}__{}", migration.version(), migration.name())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_edited_migration_is_named() {
-        let was = Migration::unapplied("V0001__a", "SELECT 1").expect("a good name");
-        let is = Migration::unapplied("V0001__a", "SELECT 2").expect("a good name");
-        let error = compare(&[was], &[is]).expect_err("it diverges");
-        assert!(error.to_string().contains("V0001__a"), "{error}");
-    }
-
-    #[test]
-    fn a_newer_database_has_nothing_pending() {
-        let known = Migration::unapplied("V0001__a", "SELECT 1").expect("a good name");
-        let newer = Migration::unapplied("V9999__z", "SELECT 1").expect("a good name");
-        let status = compare(&[known.clone(), newer], &[known]).expect("it is ours");
-        assert!(status.is_newer() && status.pending.is_empty());
+fn already(applied: &[Applied]) -> String {
+    match applied.last() {
+        Some(last) => format!(" ({} before it stay applied, up to {})", applied.len(), last.name),
+        None => String::new(),
     }
 }

@@ -25,6 +25,36 @@ pub async fn ensure(
     sqlx::query_scalar(AssertSqlSafe(sql)).bind(month).fetch_one(connection).await
 }
 
+/// Months (their first days) that should have a partition and have none: those of the reports'
+/// sends, and the current one where there is any partition or report. Months before the first that
+/// is kept are not among them.
+///
+/// # Errors
+/// When PostgreSQL cannot be reached or asked.
+pub(super) async fn without(
+    connection: &mut PgConnection,
+    schema: &SchemaName,
+    current: Date,
+) -> Result<Vec<Date>, sqlx::Error> {
+    let sql = include_str!("months_without_partition.sql").replace("{schema}", &schema.quoted());
+    let mut transaction = sqlx::Connection::begin(connection).await?;
+    let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+        .persistent(false)
+        .bind(format!("{}.aws_report_detail", schema.quoted()))
+        .fetch_one(&mut *transaction)
+        .await?;
+    if !exists {
+        return Ok(Vec::new());
+    }
+    let months = sqlx::query_scalar(AssertSqlSafe(sql))
+        .persistent(false)
+        .bind(current)
+        .fetch_all(&mut *transaction)
+        .await?;
+    transaction.rollback().await?;
+    Ok(months)
+}
+
 /// The months that must exist at a time: its own and the next [`MONTHS_AHEAD`].
 #[must_use]
 pub fn months_ahead(now: OffsetDateTime) -> Vec<Date> {

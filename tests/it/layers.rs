@@ -47,10 +47,10 @@ fn decode_does_no_io() {
 
 #[test]
 fn only_the_store_speaks_sql_to_the_report_tables() {
-    assert_eq!(
-        trespassers(&["store"], &["INSERT INTO", "UPDATE ", "DELETE FROM", "FROM aws_report"]),
-        [""; 0]
-    );
+    // The schema module keeps its own history, and looks at tables by names that it is given.
+    let writes = ["INSERT INTO", "UPDATE ", "DELETE FROM"];
+    assert_eq!(trespassers(&["store", "schema"], &writes), [""; 0]);
+    assert_eq!(trespassers(&["store"], &["FROM aws_report", "INTO aws_report"]), [""; 0]);
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod crash;
 mod dead_letters;
 mod http;
 mod layers;
+mod migrate;
 mod outage;
 mod readme;
 mod schema;

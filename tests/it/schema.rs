@@ -114,7 +114,7 @@ async fn a_failed_migration_changes_nothing_and_says_why() {
     let ended = run(&[("DATABASE_URL", &*database.url())], &["--migrate-only"]).await;
     assert_eq!(ended.code, Some(1));
     assert!(
-        ended.stderr.contains("V3__reports") && ended.stderr.contains("already exists"),
+        ended.stderr.contains("V0003__reports") && ended.stderr.contains("already exists"),
         "{}",
         ended.stderr
     );

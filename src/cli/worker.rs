@@ -1,0 +1,135 @@
+//! Without a command: the deploy step, or the worker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+
+use super::exit::{FAILED, Failure, USAGE, failed};
+use super::{Cli, answer, until_signal};
+use crate::config::{Database, WorkerSettings};
+use crate::queue::{LONGEST_WAIT, Queue, SHORT_WAIT, Trouble};
+use crate::schema::Schema;
+use crate::store::Store;
+use crate::{http, metrics, schema, shutdown, worker};
+
+pub(super) async fn migrate_only(cli: &Cli) -> Result<(), Failure> {
+    let database = cli.database.check()?;
+    let schema = Schema::new(database.options, database.schema);
+    // The contract of the deploy step knows one code for every failure.
+    let up =
+        async { schema.up(None).await.map_err(|error| failed(format!("PostgreSQL: {error}"))) };
+    let (status, applied) = until_signal(up).await?;
+    answer(&applied_lines(&status, &applied));
+    Ok(())
+}
+
+/// What `up` did, line by line.
+pub(super) fn applied_lines(status: &schema::Status, applied: &[schema::Applied]) -> String {
+    let mut lines: Vec<String> = applied
+        .iter()
+        .map(|migration| format!("applied {} in {} ms", migration.name, migration.took.as_millis()))
+        .collect();
+    let name = &status.schema;
+    lines.push(if status.is_newer() {
+        newer(status)
+    } else if !applied.is_empty() {
+        format!("schema {name} is now at version {}", status.version)
+    } else if status.is_current() {
+        format!("schema {name} is current at version {}: nothing to do", status.version)
+    } else {
+        format!("schema {name} is at version {}: nothing to do", status.version)
+    });
+    lines.join("\n")
+}
+
+pub(super) async fn consume(cli: &Cli) -> Result<(), Failure> {
+    // All settings are checked before anything is touched.
+    let database = cli.database.check()?;
+    let (queue_url, settings) = cli.worker.check()?;
+    let http = match cli.http.check()? {
+        Some(address) => Some(TcpListener::bind(address).await.map_err(|error| Failure {
+            code: USAGE,
+            line: format!("HTTP_ADDR {address}: {error}"),
+        })?),
+        None => None,
+    };
+    let stop = shutdown::on_signals().map_err(failed)?;
+    let prepared = Box::pin(prepare(cli, database, queue_url, &settings));
+    let Some(prepared) = stop.run_until_cancelled(prepared).await else {
+        tracing::info!("stopped before the first message");
+        return Ok(());
+    };
+    let (store, queue) = prepared?;
+
+    let health = Arc::new(worker::Health::default());
+    if let Some(listener) = http {
+        let metrics = metrics::install().map_err(failed)?;
+        tokio::spawn(http::serve(listener, Arc::clone(&health), metrics));
+    }
+    worker::run(queue, store, cli.rules.rules(), settings, health, stop)
+        .await
+        .map(|_| ())
+        .map_err(failed)
+}
+
+/// Migrates or checks the schema, connects, and asks the queue whether it can be used.
+async fn prepare(
+    cli: &Cli,
+    database: Database,
+    queue_url: String,
+    settings: &WorkerSettings,
+) -> Result<(Store, Queue), Failure> {
+    let schema = Schema::new(database.options.clone(), database.schema.clone());
+    let status = if cli.worker.no_migrate {
+        schema.require().await
+    } else {
+        schema.up(None).await.map(|(status, applied)| {
+            for migration in &applied {
+                tracing::info!(took_ms = migration.took.as_millis(), "applied {}", migration.name);
+            }
+            status
+        })
+    };
+    let status = status.map_err(|error| failed(format!("PostgreSQL: {error}")))?;
+    if status.is_newer() {
+        tracing::warn!("{}", newer(&status));
+    }
+
+    // One connection per writer, one for the partitions.
+    let connections = u32::from(cli.worker.writers) + 1;
+    let store = Store::connect(database.options, database.schema, database.timeout, connections)
+        .await
+        .map_err(|error| failed(format!("PostgreSQL: {error}")))?;
+    let visibility = Duration::from_secs(cli.worker.visibility_timeout.into());
+    // An open long poll that is given up can still swallow messages until they become visible
+    // again. A worker that is about to end by itself keeps its polls so short that it can let
+    // them end.
+    let wait = if settings.exit_when_idle.is_some() { SHORT_WAIT } else { LONGEST_WAIT };
+    let queue = Queue::new(queue_url, visibility, wait).await;
+    let attributes = queue.attributes().await.map_err(|error| Failure {
+        code: if error.trouble == Trouble::Refused { USAGE } else { FAILED },
+        line: format!("SQS_QUEUE_URL: {error}"),
+    })?;
+    if !attributes.has_redrive {
+        tracing::warn!(
+            "the queue has no redrive policy: a message that cannot even be stored as a dead letter would come for ever"
+        );
+    }
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        schema_version = status.version,
+        pollers = settings.pollers,
+        writers = settings.writers,
+        messages_waiting = attributes.visible,
+        "consuming"
+    );
+    Ok((store, queue))
+}
+
+fn newer(status: &schema::Status) -> String {
+    format!(
+        "schema {} is at version {}, newer than this binary knows ({}): running with it as it is",
+        status.schema, status.version, status.newest
+    )
+}

@@ -1,0 +1,160 @@
+//! What a schema consists of, in a form that two of them can be compared in.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use sqlx::{Connection as _, PgConnection};
+
+use super::{Error, SchemaName};
+
+/// Kind and name of an object, in the order in which differences are told.
+type Key = (String, String);
+
+/// The objects of a schema with their definitions, and apart from them those of each partition.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Catalog {
+    objects: BTreeMap<Key, String>,
+    /// By the name of the partition; that name is left out of those of its objects.
+    partitions: BTreeMap<String, BTreeMap<Key, String>>,
+}
+
+/// One difference between what is and what should be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    /// `table`, `column`, `index`, `constraint`, `trigger`, `function`, `view`, `comment`, `partition` …
+    pub kind: String,
+    /// Which one, with the partition it belongs to, if it does.
+    pub name: String,
+    /// What the migrations make; `None` for what they do not make.
+    pub expected: Option<String>,
+    /// What is there; `None` for what is missing.
+    pub found: Option<String>,
+}
+
+/// What stands for the name of a partition in what belongs to it.
+const PARTITION: &str = "<partition>";
+
+/// Reads the catalog. Needs no right to anything but the system's own tables.
+pub(super) async fn read(
+    connection: &mut PgConnection,
+    schema: &SchemaName,
+) -> Result<Catalog, Error> {
+    let mut transaction = connection.begin().await?;
+    sqlx::raw_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL search_path = ''; SET LOCAL TimeZone = 'UTC'")
+        .execute(&mut *transaction)
+        .await?;
+    let rows: Vec<(String, Option<String>, String, String)> =
+        sqlx::query_as(include_str!("catalog.sql"))
+            .persistent(false)
+            .bind(schema.as_str())
+            .fetch_all(&mut *transaction)
+            .await?;
+    transaction.rollback().await?;
+    let is_partition = |definition: &str| definition.split(", ").any(|word| word == "partition");
+    let partitions: BTreeSet<String> = rows
+        .iter()
+        .filter(|(kind, .., definition)| kind == "table" && is_partition(definition))
+        .map(|(.., name, _)| name.clone())
+        .collect();
+    let mut catalog = Catalog::default();
+    for (kind, owner, name, definition) in rows {
+        if let Some(partition) = owner.as_deref().filter(|owner| partitions.contains(*owner)) {
+            let fold = |text: &str| text.replace(partition, PARTITION);
+            let objects = catalog.partitions.entry(partition.to_owned()).or_default();
+            objects.insert((kind, fold(&name)), fold(&definition));
+            continue;
+        }
+        let name = match (&*kind, &owner) {
+            ("table" | "view" | "comment", _) | (_, None) => name,
+            (_, Some(owner)) => format!("{owner}.{name}"),
+        };
+        catalog.objects.insert((kind, name), definition);
+    }
+    Ok(catalog)
+}
+
+impl Catalog {
+    /// How this catalog differs from the expected one. The expected one has one partition at least:
+    /// every partition here must be like it.
+    pub(super) fn differences(&self, expected: &Self) -> Vec<Difference> {
+        let mut found = compare(&self.objects, &expected.objects, "");
+        if let Some(model) = expected.partitions.values().next() {
+            for (partition, objects) in &self.partitions {
+                found.extend(compare(objects, model, partition));
+            }
+        }
+        found
+    }
+}
+
+fn compare(
+    found: &BTreeMap<Key, String>,
+    expected: &BTreeMap<Key, String>,
+    partition: &str,
+) -> Vec<Difference> {
+    let keys: BTreeSet<&Key> = found.keys().chain(expected.keys()).collect();
+    keys.into_iter()
+        .filter(|key| found.get(*key) != expected.get(*key))
+        .map(|key| {
+            let plain = |text: &String| text.replace(PARTITION, partition);
+            let (kind, name) = key;
+            Difference {
+                kind: kind.clone(),
+                name: match partition {
+                    "" => name.clone(),
+                    _ => format!("{partition}: {}", plain(name)),
+                },
+                expected: expected.get(key).map(plain),
+                found: found.get(key).map(plain),
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn objects(pairs: &[(&str, &str)]) -> BTreeMap<Key, String> {
+        let key = |name: &str| ("index".to_owned(), name.to_owned());
+        pairs.iter().map(|(name, definition)| (key(name), (*definition).to_owned())).collect()
+    }
+
+    #[test]
+    fn what_is_missing_more_or_other_is_told() {
+        let found = objects(&[("a", "1"), ("b", "2"), ("d", "4")]);
+        let expected = objects(&[("a", "1"), ("b", "3"), ("c", "5")]);
+        let told: Vec<_> = compare(&found, &expected, "")
+            .into_iter()
+            .map(|difference| (difference.name, difference.expected, difference.found))
+            .collect();
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            told,
+            [
+                ("b".to_owned(), some("3"), some("2")),
+                ("c".to_owned(), some("5"), None),
+                ("d".to_owned(), None, some("4")),
+            ]
+        );
+    }
+
+    #[test]
+    fn every_partition_is_held_against_the_model() {
+        let model = Catalog {
+            partitions: [("p_1".to_owned(), objects(&[("<partition>_pkey", "1")]))].into(),
+            ..Catalog::default()
+        };
+        let live = Catalog {
+            partitions: [
+                ("p_2".to_owned(), objects(&[("<partition>_pkey", "1")])),
+                ("p_3".to_owned(), objects(&[])),
+            ]
+            .into(),
+            ..Catalog::default()
+        };
+        let differences = live.differences(&model);
+        assert_eq!(differences.len(), 1);
+        assert_eq!(differences[0].name, "p_3: p_3_pkey");
+    }
+}

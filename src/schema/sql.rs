@@ -1,0 +1,165 @@
+//! Migration files as SQL: their statements, what of them counts, and what their header says.
+
+use squawk_syntax::ast::AstNode as _;
+use squawk_syntax::{SourceFile, SyntaxKind};
+
+/// In a header: each statement runs by itself, outside of a transaction.
+const NO_TRANSACTION: &str = "-- migrate: no-transaction";
+/// In a header: a function of [`super::code`] follows the SQL.
+const CODE: &str = "-- migrate: code";
+
+/// The statements of a file, in order, without what stands between them.
+///
+/// # Errors
+/// The first thing that is no SQL.
+pub(super) fn statements(text: &str) -> Result<Vec<&str>, String> {
+    let parsed = SourceFile::parse(text);
+    if let Some(error) = parsed.errors().first() {
+        let line = text[..usize::from(error.range().start()).min(text.len())].lines().count();
+        return Err(format!("line {line}: {}", error.message()));
+    }
+    Ok(parsed
+        .tree()
+        .stmts()
+        .map(|statement| text[std::ops::Range::from(statement.syntax().text_range())].trim())
+        .collect())
+}
+
+/// What of a file counts: its tokens without comments and with one space for any white space
+/// between them. The bodies of functions are tokens too: PostgreSQL keeps them as they are.
+pub(super) fn essence(text: &str) -> String {
+    let tree = SourceFile::parse(text).syntax_node();
+    let tokens =
+        tree.descendants_with_tokens().filter_map(squawk_syntax::SyntaxElement::into_token);
+    let mut essence = String::with_capacity(text.len());
+    for token in tokens {
+        if matches!(token.kind(), SyntaxKind::COMMENT | SyntaxKind::WHITESPACE) {
+            continue;
+        }
+        if !essence.is_empty() {
+            essence.push(' ');
+        }
+        // A checkout may have changed the line ends inside a function's body or a string.
+        essence.push_str(&token.text().replace("\r\n", "\n"));
+    }
+    essence
+}
+
+/// The comment lines before the first statement.
+pub(super) fn header(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim_end).take_while(|line| line.is_empty() || line.starts_with("--"))
+}
+
+/// Whether each statement of a file runs by itself.
+pub(super) fn is_without_transaction(text: &str) -> bool {
+    header(text).any(|line| line == NO_TRANSACTION)
+}
+
+/// Whether Rust goes on where the SQL of a file ends.
+pub(super) fn has_code(text: &str) -> bool {
+    header(text).any(|line| line == CODE)
+}
+
+/// The index that a statement builds or drops concurrently, if it does.
+pub(super) fn concurrent_index(statement: &str) -> Option<Concurrent> {
+    let essence = essence(statement);
+    let mut words = essence.split(' ').map(str::to_ascii_lowercase);
+    let mut word = || words.next().unwrap_or_default();
+    let builds = match (word(), word()) {
+        (verb, object) if verb == "create" && object == "index" => true,
+        (verb, object) if verb == "create" && object == "unique" && word() == "index" => true,
+        (verb, object) if verb == "drop" && object == "index" => false,
+        _ => return None,
+    };
+    if word() != "concurrently" {
+        return None;
+    }
+    let name = std::iter::repeat_with(word)
+        .find(|word| !["if", "not", "exists"].contains(&&**word))
+        .unwrap_or_default();
+    let name = name.trim_matches('"').to_owned();
+    Some(if builds { Concurrent::Builds(name) } else { Concurrent::Drops(name) })
+}
+
+/// A statement without its `CONCURRENTLY`, for where it must run in a transaction.
+pub(super) fn not_concurrently(statement: &str) -> String {
+    match concurrent_index(statement) {
+        None => statement.to_owned(),
+        Some(_) => essence(statement)
+            .split(' ')
+            .filter(|word| !word.eq_ignore_ascii_case("concurrently"))
+            .collect::<Vec<_>>()
+            .join(" "),
+    }
+}
+
+/// What a statement does to an index without stopping writers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Concurrent {
+    /// `CREATE INDEX CONCURRENTLY`.
+    Builds(String),
+    /// `DROP INDEX CONCURRENTLY`.
+    Drops(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::EMBEDDED;
+
+    #[test]
+    fn every_embedded_file_is_read_statement_by_statement() {
+        for migration in EMBEDDED {
+            for text in [&*migration.up, &*migration.down] {
+                let statements = statements(text).expect("it is SQL");
+                assert!(!statements.is_empty(), "{}", migration.stem);
+                // Nothing is lost between the statements but comments.
+                assert_eq!(essence(&statements.join("\n")), essence(text), "{}", migration.stem);
+            }
+        }
+    }
+
+    #[test]
+    fn comments_and_line_ends_do_not_count_and_everything_else_does() {
+        let was = "-- Purpose: a\nSELECT 'a--b', $$ x -- y\n $$; /* c */ SELECT 1;";
+        let same = "-- Purpose: b\r\n\r\nSELECT   'a--b',\n$$ x -- y\r\n $$; SELECT /* d */ 1;";
+        assert_eq!(essence(was), essence(same));
+        for other in [
+            was.replace("a--b", "a--c"),
+            was.replace("-- y", "-- z"),
+            was.replace("SELECT 1", "SELECT 2"),
+        ] {
+            assert_ne!(essence(was), essence(&other));
+        }
+    }
+
+    #[test]
+    fn directives_stand_in_the_header() {
+        let file = "-- Purpose: x\n-- migrate: no-transaction\n\nSELECT 1;";
+        assert!(is_without_transaction(file) && !has_code(file));
+        assert!(!is_without_transaction("SELECT 1;\n-- migrate: no-transaction"));
+        assert!(has_code("-- migrate: code\r\nSELECT 1;"));
+    }
+
+    #[test]
+    fn concurrent_indexes_are_known_by_name() {
+        for (sql, expected) in [
+            ("CREATE INDEX CONCURRENTLY a ON t (x)", Some(Concurrent::Builds("a".into()))),
+            (
+                "create unique index concurrently /* c */ if not exists \"b\" on t (x)",
+                Some(Concurrent::Builds("b".into())),
+            ),
+            ("DROP INDEX CONCURRENTLY IF EXISTS c", Some(Concurrent::Drops("c".into()))),
+            ("CREATE INDEX d ON t (x)", None),
+            ("SELECT 1", None),
+        ] {
+            assert_eq!(concurrent_index(sql), expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_sql_is_named_by_its_line() {
+        let error = statements("SELECT 1;\nCREATE TABEL x (a int);").expect_err("a typing error");
+        assert!(error.starts_with("line "), "{error}");
+    }
+}

@@ -1,0 +1,554 @@
+//! `ses-reports migrate`: seen, tried, applied, undone, checked, on real databases.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::database::Database;
+use crate::support::process::{Ended, eventually, run};
+
+/// Runs `ses-reports migrate …`.
+async fn migrate(database: &Database, arguments: &[&str]) -> Ended {
+    let arguments = [&["migrate"], arguments].concat();
+    run(&[("DATABASE_URL", &*database.url())], &arguments).await
+}
+
+/// The same, and it must end with an exit code.
+async fn expect(database: &Database, code: i32, arguments: &[&str]) -> Ended {
+    let ended = migrate(database, arguments).await;
+    assert_eq!(ended.code, Some(code), "{arguments:?}: {}{}", ended.stdout, ended.stderr);
+    ended
+}
+
+/// Its answer in JSON.
+async fn answer(database: &Database, code: i32, arguments: &[&str]) -> Value {
+    let ended = expect(database, code, &[arguments, &["--json"]].concat()).await;
+    serde_json::from_str(&ended.stdout).expect("JSON")
+}
+
+fn newest() -> u64 {
+    ses_reports::schema::newest().into()
+}
+
+/// A copy of the repository's migrations, to add to and to spoil.
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Self {
+        let files = Self(tempfile::tempdir().expect("a folder"));
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+        std::fs::create_dir(files.0.path().join("down")).expect("a folder");
+        for migration in ses_reports::schema::EMBEDDED {
+            for name in [format!("{}.sql", migration.stem), format!("down/{}.sql", migration.stem)]
+            {
+                std::fs::copy(source.join(&name), files.0.path().join(&name)).expect("a copy");
+            }
+        }
+        files
+    }
+
+    /// Adds the next migration.
+    fn add(&self, words: &str, up: &str, down: &str) -> String {
+        let count = std::fs::read_dir(self.0.path().join("down")).expect("files").count();
+        let stem = format!("V{:04}__{words}", count + 1);
+        self.write(&format!("{stem}.sql"), up);
+        self.write(&format!("down/{stem}.sql"), down);
+        stem
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.0.path().join(name), text).expect("it is written");
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.0.path().join(name)).expect("it is read")
+    }
+
+    fn path(&self) -> &str {
+        self.0.path().to_str().expect("UTF-8")
+    }
+}
+
+#[tokio::test]
+async fn status_tells_what_is_applied_and_what_is_pending() {
+    let database = Database::empty().await;
+    let before = answer(&database, 0, &["status"]).await;
+    assert_eq!(before["version"], 0);
+    assert_eq!(before["migrations"][0]["state"], "pending");
+    expect(&database, 3, &["status", "--check"]).await;
+
+    answer(&database, 0, &["up", "--to", "2"]).await;
+    let between = answer(&database, 3, &["status", "--check"]).await;
+    let states: Vec<_> = between["migrations"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|line| &line["state"])
+        .collect();
+    assert_eq!(states[..3], ["applied", "applied", "pending"]);
+    let first = &between["migrations"][0];
+    assert_eq!(first["name"], "V0001__content_ids");
+    assert_eq!(first["applied_by"], "ses_reports");
+    assert!(
+        first["took_ms"].is_u64()
+            && first["applied_on"].is_string()
+            && first["checksum"].is_string()
+    );
+
+    let up = answer(&database, 0, &["up"]).await;
+    assert_eq!(up["version"], newest());
+    assert_eq!(up["applied"][0]["name"], "V0003__reports");
+    let after = expect(&database, 0, &["status", "--check"]).await;
+    assert!(
+        after.stdout.contains(&format!("at version {0} of {0}: current", newest())),
+        "{}",
+        after.stdout
+    );
+}
+
+#[tokio::test]
+async fn status_and_plan_need_only_the_right_to_read() {
+    let database = Database::empty().await;
+    expect(&database, 0, &["up", "--to", "3"]).await;
+    let role = crate::support::unique("it_reader").replace('-', "_");
+    database
+        .execute(&format!("CREATE ROLE {role} LOGIN PASSWORD 'reader'; GRANT USAGE ON SCHEMA aws_reports TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA aws_reports TO {role}"))
+        .await;
+    let url = format!("postgres://{role}:reader@{}", database.host());
+    let settings = [("DATABASE_URL", &*url)];
+    let status = run(&settings, &["migrate", "status", "--check"]).await;
+    let plan = run(&settings, &["migrate", "plan", "--json"]).await;
+    let verify = run(&settings, &["migrate", "verify"]).await;
+    let elsewhere = [("DATABASE_URL", &*url), ("SHADOW_DATABASE_URL", &*database.url())];
+    let verified = run(&elsewhere, &["migrate", "verify"]).await;
+    database.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+    assert_eq!(status.code, Some(3), "{}", status.stderr);
+    let plan: Value = serde_json::from_str(&plan.stdout).expect("JSON");
+    assert_eq!(plan["tried"], false, "it may not create a database");
+    assert_eq!(plan["migrations"][0]["name"], "V0004__report_details");
+    assert_eq!(verify.code, Some(2), "{}", verify.stderr);
+    assert!(verify.stderr.contains("SHADOW_DATABASE_URL"), "{}", verify.stderr);
+    assert_eq!(verified.code, Some(0), "{}", verified.stderr);
+}
+
+#[tokio::test]
+async fn a_divergent_history_is_refused_by_everything_that_changes() {
+    let database = Database::migrated().await;
+    database.execute("UPDATE refinery_schema_history SET checksum = '1' WHERE version = 2").await;
+    for arguments in
+        [&["up"][..], &["plan"], &["down", "--steps", "1"], &["verify"], &["status", "--check"]]
+    {
+        let ended = expect(&database, 4, arguments).await;
+        assert!(ended.stderr.contains("V0002__report_types"), "{}", ended.stderr);
+    }
+    database.execute("DELETE FROM refinery_schema_history WHERE version = 2").await;
+    let ended = expect(&database, 4, &["up"]).await;
+    assert!(
+        ended.stderr.contains("V0002__report_types") && ended.stderr.contains("gap"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[tokio::test]
+async fn a_newer_database_is_told_from_a_divergent_one() {
+    let database = Database::migrated().await;
+    database
+        .execute("INSERT INTO refinery_schema_history VALUES (9999, 'later', '2026-11-21T00:00:00Z', '1')")
+        .await;
+    let status = answer(&database, 8, &["status", "--check"]).await;
+    let last = status["migrations"].as_array().and_then(|lines| lines.last()).expect("a line");
+    assert_eq!((&last["name"], &last["state"]), (&json!("V9999__later"), &json!("newer")));
+    for arguments in [&["verify"][..], &["down", "--steps", "1"]] {
+        expect(&database, 8, arguments).await;
+    }
+    expect(&database, 0, &["up"]).await;
+}
+
+#[tokio::test]
+async fn plan_tells_locks_rewrites_and_lint_and_leaves_nothing_behind() {
+    let database = Database::migrated().await;
+    let files = Files::new();
+    files.add(
+        "wide",
+        "-- Purpose: a test.\nCREATE INDEX aws_reports_subject ON aws_reports (subject);\nALTER TABLE aws_reports ADD COLUMN tenant text;\nALTER TABLE aws_reports ADD COLUMN seen timestamptz DEFAULT clock_timestamp();",
+        "ALTER TABLE aws_reports DROP COLUMN tenant; ALTER TABLE aws_reports DROP COLUMN seen;",
+    );
+    files.add(
+        "index",
+        "-- Purpose: a test.\n-- migrate: no-transaction\nCREATE INDEX CONCURRENTLY IF NOT EXISTS aws_reports_from ON aws_reports (source_email);",
+        "-- migrate: no-transaction\nDROP INDEX CONCURRENTLY IF EXISTS aws_reports_from;",
+    );
+    let plan = answer(&database, 7, &["plan", "--migrations", files.path()]).await;
+    assert_eq!(plan["tried"], true);
+    let wide = &plan["migrations"][0];
+    assert_eq!(wide["transaction"], true);
+    let [index, add, default] = [0, 1, 2].map(|place| &wide["statements"][place]);
+    assert_eq!(add["sql"], "ALTER TABLE aws_reports ADD COLUMN tenant text;");
+    assert_eq!(add["locks"][0]["relation"], "aws_reports");
+    assert_eq!(add["locks"][0]["mode"], "AccessExclusiveLock");
+    assert_eq!(add["locks"][0]["blocks"], "readers and writers");
+    assert!(add["locks"][0]["bytes"].is_u64());
+    assert_eq!(add["rewrites"], json!([]));
+    assert_eq!(
+        default["rewrites"].as_array().map(|tables| tables.contains(&json!("aws_reports"))),
+        Some(true),
+        "{default}"
+    );
+    assert_eq!(index["locks"][0]["mode"], "ShareLock");
+    let rules: Vec<_> =
+        wide["lint"].as_array().expect("a list").iter().map(|finding| &finding["rule"]).collect();
+    assert!(rules.contains(&&json!("require-concurrent-index-creation")), "{rules:?}");
+    let concurrent = &plan["migrations"][1];
+    assert_eq!(concurrent["transaction"], false);
+    assert_eq!(concurrent["statements"][0]["locks"][0]["mode"], "ShareUpdateExclusiveLock");
+    assert_eq!(concurrent["lint"], json!([]));
+
+    let words = expect(&database, 7, &["plan", "--migrations", files.path()]).await;
+    for said in [
+        "AccessExclusiveLock on aws_reports (readers and writers wait",
+        "REWRITES aws_reports",
+        "outside of a transaction",
+        "LINT",
+    ] {
+        assert!(words.stdout.contains(said), "{said}: {}", words.stdout);
+    }
+    let left: i64 = database
+        .one("SELECT count(*) FROM pg_database WHERE datname LIKE 'ses_reports_shadow_%' AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = 'ses_reports_shadow_' || pid || '_' || extract(epoch FROM backend_start)::bigint)")
+        .await;
+    assert_eq!(left, 0, "no shadow outlives its maker");
+    expect(&database, 0, &["verify"]).await;
+    let current = answer(&database, 0, &["plan"]).await;
+    assert_eq!(current["migrations"], json!([]));
+}
+
+#[tokio::test]
+async fn a_plan_of_an_empty_database_is_all_of_it() {
+    let database = Database::empty().await;
+    let plan = answer(&database, 0, &["plan"]).await;
+    assert_eq!(plan["migrations"].as_array().map(Vec::len), usize::try_from(newest()).ok());
+    assert_eq!(
+        database.one::<bool>("SELECT to_regnamespace('aws_reports') IS NULL").await,
+        true,
+        "nothing is changed"
+    );
+}
+
+#[tokio::test]
+async fn every_version_goes_down_and_up_again_to_the_same_catalog() {
+    let database = Database::empty().await;
+    for version in 1..=newest() {
+        let (this, before) = (version.to_string(), (version - 1).to_string());
+        expect(&database, 0, &["up", "--to", &this]).await;
+        expect(&database, 0, &["verify"]).await;
+        expect(&database, 0, &["down", "--to", &before, "--allow-data-loss"]).await;
+        if version > 1 {
+            expect(&database, 0, &["verify"]).await;
+        }
+        expect(&database, 0, &["up", "--to", &this]).await;
+        expect(&database, 0, &["verify"]).await;
+    }
+    let undone = answer(&database, 0, &["down", "--to", "0", "--allow-data-loss"]).await;
+    assert_eq!(undone["version"], 0);
+    assert_eq!(undone["undone"].as_array().map(Vec::len), usize::try_from(newest()).ok());
+    let left: Vec<Value> = database
+        .rows("SELECT relname FROM pg_class WHERE relnamespace = 'aws_reports'::regnamespace AND relname NOT LIKE 'refinery%' UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'aws_reports'::regnamespace")
+        .await;
+    assert_eq!(left, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn down_refuses_to_drop_what_holds_rows() {
+    let database = Database::migrated().await;
+    database
+        .execute("INSERT INTO aws_reports (id, message_id, user_email) VALUES (aws_report_id('m', 'jane@example.com'), 'm', 'jane@example.com')")
+        .await;
+    let refused = expect(&database, 1, &["down", "--to", "2"]).await;
+    assert!(
+        refused.stderr.contains("table aws_reports")
+            && refused.stderr.contains("--allow-data-loss"),
+        "{}",
+        refused.stderr
+    );
+    assert!(
+        !refused.stderr.contains("dead_letter"),
+        "an empty table is no loss: {}",
+        refused.stderr
+    );
+    let status = answer(&database, 0, &["status"]).await;
+    assert_eq!(status["version"], newest(), "nothing was undone");
+
+    let files = Files::new();
+    files.add(
+        "tenant",
+        "ALTER TABLE aws_reports ADD COLUMN tenant text;",
+        "ALTER TABLE aws_reports DROP COLUMN tenant;",
+    );
+    expect(&database, 0, &["up", "--migrations", files.path()]).await;
+    database.execute("UPDATE aws_reports SET tenant = 'a'").await;
+    let refused =
+        expect(&database, 1, &["down", "--steps", "1", "--migrations", files.path()]).await;
+    assert!(refused.stderr.contains("column aws_reports.tenant"), "{}", refused.stderr);
+    database.execute("UPDATE aws_reports SET tenant = NULL").await;
+    expect(&database, 0, &["down", "--steps", "1", "--migrations", files.path()]).await;
+    expect(&database, 0, &["down", "--to", "2", "--allow-data-loss"]).await;
+    expect(&database, 2, &["down", "--to", "77"]).await;
+    expect(&database, 2, &["down"]).await;
+}
+
+#[tokio::test]
+async fn verify_finds_each_kind_of_drift() {
+    let database = Database::migrated().await;
+    // Months of years, made as the worker makes them.
+    database
+        .execute("SELECT aws_report_detail_ensure(month::date) FROM generate_series(date '2021-01-01', date_trunc('month', now())::date + interval '3 months', interval '1 month') AS month")
+        .await;
+    expect(&database, 0, &["verify"]).await;
+    let spoil = [
+        (
+            "DROP INDEX aws_reports_user_email",
+            "CREATE INDEX aws_reports_user_email ON aws_reports (user_email)",
+            "index",
+            "aws_reports.aws_reports_user_email",
+        ),
+        (
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'aws_reports_message_id'::regclass",
+            "REINDEX INDEX aws_reports_message_id",
+            "index",
+            "aws_reports.aws_reports_message_id",
+        ),
+        (
+            "ALTER TABLE aws_reports ALTER subject TYPE varchar(201)",
+            "ALTER TABLE aws_reports ALTER subject TYPE varchar(200) COLLATE \"C\"",
+            "column",
+            "aws_reports.subject",
+        ),
+        (
+            "ALTER TABLE aws_report_detail ADD COLUMN extra int",
+            "ALTER TABLE aws_report_detail DROP COLUMN extra",
+            "column",
+            "aws_report_detail.extra",
+        ),
+        (
+            "ALTER TABLE aws_reports ALTER open_count DROP DEFAULT",
+            "ALTER TABLE aws_reports ALTER open_count SET DEFAULT 0",
+            "column",
+            "aws_reports.open_count",
+        ),
+        (
+            "ALTER TABLE aws_reports DISABLE TRIGGER aws_reports_touch",
+            "ALTER TABLE aws_reports ENABLE TRIGGER aws_reports_touch",
+            "trigger",
+            "aws_reports.aws_reports_touch",
+        ),
+        (
+            "ALTER TABLE aws_report_dead_letter ADD CONSTRAINT short CHECK (length(reason) < 99)",
+            "ALTER TABLE aws_report_dead_letter DROP CONSTRAINT short",
+            "constraint",
+            "aws_report_dead_letter.short",
+        ),
+        ("CREATE TABLE mine (id int)", "DROP TABLE mine", "table", "mine"),
+        ("CREATE VIEW mine AS SELECT 1 AS one", "DROP VIEW mine", "view", "mine"),
+        ("COMMENT ON COLUMN aws_reports.subject IS 'other'", "", "comment", "aws_reports.subject"),
+        (
+            "DROP INDEX aws_report_detail_2023_05_feedback",
+            "CREATE UNIQUE INDEX aws_report_detail_2023_05_feedback ON aws_report_detail_2023_05 (report_id, id) WHERE event_type IN ('Bounce', 'Complaint')",
+            "index",
+            "aws_report_detail_2023_05: aws_report_detail_2023_05_feedback",
+        ),
+    ];
+    for (spoil, mend, kind, name) in spoil {
+        database.execute(spoil).await;
+        let drift = answer(&database, 5, &["verify"]).await;
+        let found: Vec<_> = drift["differences"]
+            .as_array()
+            .expect("a list")
+            .iter()
+            .map(|one| (&one["kind"], &one["name"]))
+            .collect();
+        assert!(found.contains(&(&json!(kind), &json!(name))), "{spoil}: {drift:#}");
+        if mend.is_empty() {
+            let comment: String =
+                serde_json::from_value(drift["differences"][0]["expected"].clone())
+                    .expect("the comment");
+            database
+                .execute(&format!("COMMENT ON COLUMN aws_reports.subject IS '{comment}'"))
+                .await;
+        } else {
+            database.execute(mend).await;
+        }
+        expect(&database, 0, &["verify"]).await;
+    }
+    database.execute("DROP TRIGGER aws_reports_touch ON aws_reports; CREATE OR REPLACE FUNCTION aws_report_shorten(value text, most int) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT left(value, most)'").await;
+    let drift = expect(&database, 5, &["verify"]).await;
+    for said in [
+        "trigger aws_reports.aws_reports_touch is missing",
+        "function aws_report_shorten(value text, most integer) differs",
+        "to mend:",
+    ] {
+        assert!(drift.stdout.contains(said), "{said}: {}", drift.stdout);
+    }
+}
+
+#[tokio::test]
+async fn verify_misses_the_month_that_has_reports_and_no_partition() {
+    let database = Database::migrated().await;
+    database
+        .execute("SELECT aws_report_detail_ensure('2025-02-01'), aws_report_detail_ensure('2025-04-01'), aws_report_detail_ensure(now()::date)")
+        .await;
+    expect(&database, 0, &["verify"]).await;
+    database
+        .execute("INSERT INTO aws_reports (id, message_id, user_email, send_at) SELECT gen_random_uuid(), 'm', 'jane@example.com', '2025-03-31 23:59:59.9+00'")
+        .await;
+    let drift = answer(&database, 5, &["verify"]).await;
+    assert_eq!(drift["differences"][0]["name"], "aws_report_detail_2025_03");
+    assert_eq!(drift["differences"].as_array().map(Vec::len), Some(1));
+    database.execute("SELECT aws_report_detail_ensure('2025-03-01')").await;
+    expect(&database, 0, &["verify"]).await;
+    database.execute("DO $$ BEGIN EXECUTE 'DROP TABLE ' || aws_report_detail_partition(date_trunc('month', now() AT TIME ZONE 'UTC')::date); END $$").await;
+    expect(&database, 5, &["verify"]).await;
+}
+
+#[tokio::test]
+async fn repair_accepts_comments_and_line_ends_and_nothing_else() {
+    let database = Database::migrated().await;
+    let files = Files::new();
+    let name = "V0002__report_types.sql";
+    let original = files.read(name);
+    files.write(name, &format!("-- Another comment.\n{}", original.replace('\n', "\r\n")));
+    let arguments =
+        |command: &'static str| [command, "--migrations", files.path()].map(str::to_owned);
+    let run = async |command: &'static str, code| {
+        let arguments = arguments(command);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        expect(&database, code, &arguments).await
+    };
+    run("up", 4).await;
+    let repaired = run("repair", 0).await;
+    assert!(
+        repaired.stdout.contains("accepted V0002__report_types: its statements are the same"),
+        "{}",
+        repaired.stdout
+    );
+    run("up", 0).await;
+    let again = run("repair", 0).await;
+    assert!(again.stdout.contains("nothing to repair"), "{}", again.stdout);
+
+    files.write(name, &original.replace("varchar(200)", "varchar(201)"));
+    let refused = run("repair", 4).await;
+    assert!(
+        refused.stdout.contains("refused") && refused.stdout.contains("201"),
+        "{}",
+        refused.stdout
+    );
+    run("up", 4).await;
+}
+
+#[tokio::test]
+async fn new_writes_the_next_pair_and_overwrites_nothing() {
+    let files = Files::new();
+    let ended =
+        run(&[], &["migrate", "new", "add tenant column", "--migrations", files.path(), "--json"])
+            .await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let paths: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    let stem = format!("V{:04}__add_tenant_column", newest() + 1);
+    assert!(
+        paths["up"].as_str().is_some_and(|path| path.ends_with(&format!("{stem}.sql"))),
+        "{paths}"
+    );
+    let up = files.read(&format!("{stem}.sql"));
+    for rule in ["Purpose", "Locks", "Expand first", "no-transaction"] {
+        assert!(up.contains(rule), "{rule}: {up}");
+    }
+    assert!(files.read(&format!("down/{stem}.sql")).contains(&stem));
+    let bad = run(&[], &["migrate", "new", "ä/..", "--migrations", files.path()]).await;
+    assert_eq!(bad.code, Some(2), "{}", bad.stderr);
+    let missing = run(&[], &["migrate", "new", "x", "--migrations", "/nowhere"]).await;
+    assert_eq!(missing.code, Some(2), "{}", missing.stderr);
+}
+
+#[tokio::test]
+async fn an_interrupted_concurrent_build_is_repaired_by_the_next_run() {
+    let database = Database::migrated().await;
+    let files = Files::new();
+    files.add(
+        "unique_subject",
+        "-- migrate: no-transaction\nCREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS aws_reports_one ON aws_reports (subject);",
+        "-- migrate: no-transaction\nDROP INDEX CONCURRENTLY IF EXISTS aws_reports_one;",
+    );
+    database
+        .execute("INSERT INTO aws_reports (id, message_id, user_email, subject) SELECT gen_random_uuid(), 'm', 'jane@example.com', 'same' FROM generate_series(1, 2)")
+        .await;
+    let failed = expect(&database, 1, &["up", "--migrations", files.path()]).await;
+    assert!(failed.stderr.contains("aws_reports_one"), "{}", failed.stderr);
+    assert_eq!(
+        database
+            .one::<bool>(
+                "SELECT indisvalid FROM pg_index WHERE indexrelid = 'aws_reports_one'::regclass"
+            )
+            .await,
+        false
+    );
+    database
+        .execute("DELETE FROM aws_reports WHERE ctid = (SELECT min(ctid) FROM aws_reports)")
+        .await;
+    let mended = expect(&database, 0, &["up", "--migrations", files.path()]).await;
+    assert!(mended.stderr.contains("left invalid by an interrupted build"), "{}", mended.stderr);
+    assert_eq!(
+        database
+            .one::<bool>(
+                "SELECT indisvalid FROM pg_index WHERE indexrelid = 'aws_reports_one'::regclass"
+            )
+            .await,
+        true
+    );
+    expect(&database, 0, &["down", "--steps", "1", "--migrations", files.path()]).await;
+    assert_eq!(database.one::<bool>("SELECT to_regclass('aws_reports_one') IS NULL").await, true);
+}
+
+#[tokio::test]
+async fn a_lock_that_is_held_gives_code_6_and_changes_nothing() {
+    let database = Database::migrated().await;
+    let files = Files::new();
+    files.add(
+        "tenant",
+        "ALTER TABLE aws_reports ADD COLUMN tenant text;",
+        "ALTER TABLE aws_reports DROP COLUMN tenant;",
+    );
+    let mut other = database.pool.acquire().await.expect("a connection");
+    let key = "SELECT pg_advisory_lock(hashtext('ses-reports migrate'), hashtext('aws_reports'))";
+    sqlx::raw_sql(key).execute(&mut *other).await.expect("the lock");
+    let locked = expect(&database, 6, &["up", "--wait", "1", "--migrations", files.path()]).await;
+    assert!(locked.stderr.contains("another migration is running (backend"), "{}", locked.stderr);
+    other.close().await.expect("the lock is given back");
+
+    let mut reader = database.pool.begin().await.expect("a transaction");
+    sqlx::raw_sql("SELECT count(*) FROM aws_reports")
+        .execute(&mut *reader)
+        .await
+        .expect("it reads");
+    let up = ["up", "--migrations", files.path()];
+    let (blocked, ()) = tokio::join!(
+        expect(&database, 6, &up),
+        // Whoever comes while it waits is let through when it gives up, again and again.
+        async {
+            let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'ses-reports migrate' AND datname = current_database()";
+            eventually("the migration waits", || async { database.one::<i64>(waits).await == 1 })
+                .await;
+            assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_reports").await, 0);
+        }
+    );
+    assert!(blocked.stderr.contains("nothing was changed"), "{}", blocked.stderr);
+    reader.rollback().await.expect("it ends");
+    expect(&database, 0, &["up", "--migrations", files.path()]).await;
+}
+
+#[tokio::test]
+async fn the_help_names_every_exit_code() {
+    let help = run(&[], &["migrate", "--help"]).await.stdout;
+    for code in 0..=8 {
+        assert!(help.contains(&format!("{code} ")), "{code}: {help}");
+    }
+}
