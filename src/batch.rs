@@ -49,6 +49,22 @@ impl<'a> Columns<'a> {
         Self { details, reports, report_types, months }
     }
 
+    /// Lays out reports that come without events.
+    pub fn of_reports(rows: &'a [ReportRow]) -> Self {
+        let mut reports: BTreeMap<Uuid, ReportRow> = BTreeMap::new();
+        let mut report_types = BTreeMap::new();
+        for row in rows {
+            if let Some(report_type) = &row.report_type {
+                report_types.entry(report_type.id).or_insert(report_type.name.as_str());
+            }
+            reports
+                .entry(row.id)
+                .and_modify(|report| report.merge(row.clone()))
+                .or_insert_with(|| row.clone());
+        }
+        Self { reports: reports.into_values().collect(), report_types, ..Self::default() }
+    }
+
     /// The times of one kind of event, report by report.
     pub(crate) fn first(&self, milestone: Milestone) -> Vec<Option<OffsetDateTime>> {
         self.reports.iter().map(|report| report.first[milestone.index()]).collect()

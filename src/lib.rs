@@ -28,6 +28,7 @@
 
 pub mod archive;
 pub mod backoff;
+pub mod baseline;
 pub mod batch;
 pub mod causes;
 pub mod cli;

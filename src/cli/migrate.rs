@@ -8,10 +8,15 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::json;
 
-use super::exit::{DIVERGENT, DRIFT, Failure, LINT, MIGRATE_HELP, NEWER, PENDING, USAGE};
+use super::exit::{DIVERGENT, DRIFT, Failure, LINT, MIGRATE_HELP, NEWER, PENDING, USAGE, failed};
 use super::{answer, until_signal, worker};
-use crate::config::{SchemaArgs, Wrong};
-use crate::schema::{self, Applied, Downto, Drift, Plan, Repair, State, Status};
+use crate::baseline::{self, Adopted, Baseline};
+use crate::config::{RulesArgs, SchemaArgs, Wrong};
+use crate::schema::{self, Applied, Downto, Drift, Plan, Repair, SchemaName, State, Status};
+use crate::store::{self, Check, Legacy, Store};
+
+/// A transaction of a thousand rows of tables that were made by hand.
+const CONVERT_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// What to do with the schema.
 #[derive(Debug, Subcommand)]
@@ -87,6 +92,22 @@ pub(super) enum Command {
         #[command(flatten)]
         wait: Wait,
     },
+    /// Adopt a database in which somebody made the three tables by hand
+    ///
+    /// Checks their columns (any types), moves them to the schema NAME_legacy if they are in ours,
+    /// migrates, and converts every row: duplicates meet, and what cannot be understood becomes a
+    /// dead letter. The old tables stay as they are. Interrupted, it is run again. Stop whoever
+    /// writes to them first.
+    #[command(after_help = MIGRATE_HELP)]
+    Baseline {
+        #[command(flatten)]
+        schema: SchemaArgs,
+        /// The schema that they are in, if not ours
+        #[arg(long, value_name = "SCHEMA")]
+        from: Option<String>,
+        #[command(flatten)]
+        rules: RulesArgs,
+    },
     /// Write the next pair of files from a template that explains the rules
     New {
         /// What it does, in a few words: `add_tenant_column`
@@ -151,6 +172,7 @@ async fn dispatch(command: &Command) -> Result<(), Failure> {
                 }),
             }
         }
+        Command::Baseline { schema, from, rules } => adopt(schema, from.as_deref(), rules).await,
         Command::New { name, migrations, json } => {
             let paths = schema::new::create(migrations, name)
                 .map_err(|line| Failure { code: USAGE, line })?;
@@ -215,15 +237,84 @@ async fn status(args: &SchemaArgs, check: bool) -> Result<(), Failure> {
 async fn verify(args: &SchemaArgs, data: bool) -> Result<(), Failure> {
     let schema = args.check()?;
     let drift = schema.verify().await?;
-    let _ = data;
-    say(args.json, &drift, drift_text);
-    if drift.differences.is_empty() {
+    let check = if data {
+        Some(store::check(&schema.options, &schema.name).await.map_err(schema::Error::from)?)
+    } else {
+        None
+    };
+    let value = Verified { drift: &drift, data: check.as_ref() };
+    say(args.json, &value, |_| {
+        let data = check.as_ref().map(data_text).unwrap_or_default();
+        format!("{}\n{data}", drift_text(&drift))
+    });
+    let doubtful = check.map_or(0, |check| check.doubtful);
+    if drift.differences.is_empty() && doubtful == 0 {
         return Ok(());
     }
-    Err(Failure {
-        code: DRIFT,
-        line: format!("{} differences: see above", drift.differences.len()),
-    })
+    let mut line = format!("{} differences", drift.differences.len());
+    if doubtful > 0 {
+        let _ = write!(line, ", {doubtful} doubtful reports");
+    }
+    Err(Failure { code: DRIFT, line: line + ": see above" })
+}
+
+/// What a verification found, for `--json`.
+#[derive(Serialize)]
+struct Verified<'a> {
+    #[serde(flatten)]
+    drift: &'a Drift,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a Check>,
+}
+
+fn data_text(check: &Check) -> String {
+    let mut text = String::new();
+    for doubt in &check.first {
+        let _ = match &doubt.columns {
+            Some(columns) => writeln!(
+                text,
+                "report {} is not the fold of its details: {}",
+                doubt.report_id,
+                columns.join(", ")
+            ),
+            None => writeln!(text, "details without a report: {}", doubt.report_id),
+        };
+    }
+    let _ = write!(text, "{} reports checked, {} doubtful", check.reports, check.doubtful);
+    text
+}
+
+async fn adopt(args: &SchemaArgs, from: Option<&str>, rules: &RulesArgs) -> Result<(), Failure> {
+    let schema = args.check()?;
+    let from = match from {
+        Some(name) => {
+            SchemaName::new(name).map_err(|error| Wrong::new(format!("--from: {error}")))?
+        }
+        None => schema.name.clone(),
+    };
+    let place = schema.adopt(&from).await?;
+    let (options, name) = (schema.options.clone(), schema.name.clone());
+    let tables = Legacy::connect(&options, place.clone()).await.map_err(schema::Error::from)?;
+    let store = Store::connect(options, name.clone(), CONVERT_TIMEOUT, 1).await.map_err(failed)?;
+    let done = baseline::convert(tables, &store, &name, &place, &rules.rules()).await;
+    let done = done.map_err(|error| failed(format!("{error}: run it again to go on")))?;
+    say(args.json, &done, baseline_text);
+    Ok(())
+}
+
+fn baseline_text(done: &Baseline) -> String {
+    let line = |table: &str, rows: &Adopted| {
+        format!(
+            "{table}: {} rows read, {} new, {} duplicates, {} dead letters",
+            rows.read, rows.new, rows.duplicates, rows.dead_letters
+        )
+    };
+    format!(
+        "{}\n{}\nthe old tables are in schema {}: drop it when you are content",
+        line("aws_reports", &done.reports),
+        line("aws_report_detail", &done.details),
+        done.legacy
+    )
 }
 
 fn status_text(status: &Status) -> String {

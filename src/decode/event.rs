@@ -21,12 +21,12 @@ use super::timestamp;
 use crate::row::{Bounce, DetailRow, EventRow, Milestone, ROW_BYTES, ReportRow, ReportType};
 
 /// SES opened on 2011-01-25; an older event has a broken clock.
-const EARLIEST: OffsetDateTime = datetime!(2011-01-01 00:00:00 UTC);
+pub(super) const EARLIEST: OffsetDateTime = datetime!(2011-01-01 00:00:00 UTC);
 /// What the rows of one message may hold. SES allows 50 recipients, and an event of some KiB; each
 /// recipient's row has its own copy, so a body of 256 KiB could otherwise become gigabytes.
 pub(super) const MOST_BYTES: usize = 4 * 1024 * 1024;
 /// How far another clock may be ahead of ours.
-const MOST_AHEAD: Duration = Duration::days(2);
+pub(super) const MOST_AHEAD: Duration = Duration::days(2);
 
 type Object = Map<String, Value>;
 

@@ -8,6 +8,7 @@ mod envelope;
 mod event;
 pub mod identity;
 mod kind;
+pub mod legacy;
 mod outcome;
 pub mod text;
 pub mod timestamp;

@@ -9,6 +9,7 @@
 //! | `status`, `plan`, `verify`, `shadow`, `catalog` | what is, what would be, what should be |
 //! | `partitions` | months of details |
 
+mod adopt;
 mod apply;
 mod catalog;
 mod code;

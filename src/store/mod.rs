@@ -1,6 +1,8 @@
 //! The store: the only code that speaks SQL to the report tables.
 
+mod check;
 mod error;
+mod legacy;
 mod write;
 
 use std::collections::HashSet;
@@ -11,7 +13,9 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, Transaction};
 use time::Date;
 
+pub use check::{Check, Doubt, check};
 pub use error::{Error, Refusal, explain};
+pub use legacy::{Legacy, Rows};
 pub use write::{DeadLetter, Written};
 
 use crate::schema::{SchemaName, partitions};

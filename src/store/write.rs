@@ -34,6 +34,8 @@ pub struct Written {
     pub details: u64,
     /// Reports that are new or changed.
     pub reports: u64,
+    /// Of those, reports that are new.
+    pub new_reports: u64,
     /// Dead letters that were not there.
     pub dead_letters: u64,
 }
@@ -124,8 +126,9 @@ impl Store {
         if !dead_letters.is_empty() {
             written.dead_letters = self.insert_dead_letters(&mut transaction, dead_letters).await?;
         }
-        if !columns.details.is_empty() {
-            (written.details, written.reports) = self.upsert(&mut transaction, columns).await?;
+        if !columns.reports.is_empty() {
+            (written.details, written.reports, written.new_reports) =
+                self.upsert(&mut transaction, columns).await?;
         }
         transaction.commit().await?;
         self.known(|known| known.report_types.extend(new_types.iter().map(|(id, _)| *id)));
@@ -161,7 +164,7 @@ impl Store {
         &self,
         connection: &mut PgConnection,
         columns: &Columns<'_>,
-    ) -> Result<(u64, u64), Error> {
+    ) -> Result<(u64, u64, u64), Error> {
         fn detail<'c, T>(columns: &'c Columns<'c>, of: impl Fn(&'c EventRow) -> T) -> Vec<T> {
             columns.details.iter().map(|row| of(row)).collect()
         }
@@ -192,7 +195,7 @@ impl Store {
         for milestone in Milestone::ALL {
             query = query.bind(columns.first(milestone));
         }
-        let (details, reports): (i64, i64) = query
+        let (details, reports, new): (i64, i64, i64) = query
             .bind(report(columns, |row| {
                 row.bounce.as_ref().map(|bounce| bounce.bounce_type.as_str())
             }))
@@ -201,6 +204,6 @@ impl Store {
             }))
             .fetch_one(connection)
             .await?;
-        Ok((details.unsigned_abs(), reports.unsigned_abs()))
+        Ok((details.unsigned_abs(), reports.unsigned_abs(), new.unsigned_abs()))
     }
 }

@@ -1,0 +1,179 @@
+//! `migrate baseline`: rows of tables that were made by hand travel the way of events, from decode
+//! on, into ours. Ids are content, so duplicates meet, and an interrupted run is run again.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use time::OffsetDateTime;
+
+use crate::batch::Columns;
+use crate::decode::identity::dead_letter_id;
+use crate::decode::{Rules, legacy};
+use crate::row::{EventRow, ReportRow};
+use crate::schema::SchemaName;
+use crate::store::{DeadLetter, Error, Legacy, Store};
+
+/// How often a long run says where it is.
+const EVERY: Duration = Duration::from_secs(5);
+
+/// What stands in for the SQS message id of a dead letter.
+const SOURCE: &str = "baseline";
+
+/// What became of the rows of one table.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Adopted {
+    /// Rows that were read.
+    pub read: u64,
+    /// Rows of ours that they became.
+    pub new: u64,
+    /// Rows that met one that was there: duplicates.
+    pub duplicates: u64,
+    /// Rows that could not be understood; each is a dead letter.
+    pub dead_letters: u64,
+}
+
+/// What became of all of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Baseline {
+    /// Where the tables that were made by hand are now.
+    pub legacy: String,
+    /// The rows of `aws_reports`.
+    pub reports: Adopted,
+    /// The rows of `aws_report_detail`.
+    pub details: Adopted,
+}
+
+/// Converts all rows.
+///
+/// # Errors
+/// When PostgreSQL is away or refuses. Running it again goes on, and changes nothing twice.
+pub async fn convert(
+    mut tables: Legacy,
+    store: &Store,
+    ours: &SchemaName,
+    place: &SchemaName,
+    rules: &Rules,
+) -> Result<Baseline, Error> {
+    let types = tables.report_types().await?.into_iter().collect();
+    let (reports, details) = tables.counts().await?;
+    tracing::info!(reports, details, "converting");
+    let mut baseline = Baseline { legacy: place.as_str().to_owned(), ..Baseline::default() };
+    let mut progress = Progress::new(reports + details);
+
+    let mut rows = tables.reports().await?;
+    loop {
+        let chunk = rows.next().await?;
+        if chunk.is_empty() {
+            break;
+        }
+        let read = chunk.iter().map(|(row, _)| (row, legacy::report(row, &types)));
+        let write = async |read: &[ReportRow], letters: &[DeadLetter<'_>]| {
+            Ok(store.write(&Columns::of_reports(read), letters).await?.new_reports)
+        };
+        baseline.reports.add(chunk.len(), write_rows(read.collect(), write).await?);
+        progress.add(chunk.len());
+    }
+    drop(rows);
+
+    #[expect(clippy::disallowed_methods, reason = "bounds the clocks of events, as in the worker")]
+    let now = OffsetDateTime::now_utc();
+    let mut rows = tables.details().await?;
+    loop {
+        let chunk = rows.next().await?;
+        if chunk.is_empty() {
+            break;
+        }
+        let read = chunk
+            .iter()
+            .map(|(row, report)| (row, legacy::detail(row, report.as_ref(), rules, now)));
+        let write = async |read: &[EventRow], letters: &[DeadLetter<'_>]| {
+            Ok(store.write(&Columns::of(read), letters).await?.details)
+        };
+        baseline.details.add(chunk.len(), write_rows(read.collect(), write).await?);
+        progress.add(chunk.len());
+    }
+    drop(rows);
+    tables.keep_created_at(ours).await?;
+    Ok(baseline)
+}
+
+/// Writes the rows of a chunk, and as dead letters those that cannot be understood or that
+/// PostgreSQL refuses. Tells how many were new, and how many are dead letters.
+async fn write_rows<T>(
+    chunk: Vec<(&legacy::Row, Result<T, &'static str>)>,
+    write: impl AsyncFn(&[T], &[DeadLetter<'_>]) -> Result<u64, Error>,
+) -> Result<(u64, usize), Error> {
+    let (mut read, mut sources, mut unread) = (Vec::new(), Vec::new(), Vec::new());
+    for (row, outcome) in chunk {
+        match outcome {
+            Ok(one) => {
+                read.push(one);
+                sources.push(row);
+            }
+            Err(reason) => unread.push((row, reason.to_owned())),
+        }
+    }
+    let mut new = match write(&read, &[]).await {
+        Err(Error::Refused(_)) => {
+            let mut new = 0;
+            for (one, row) in read.chunks(1).zip(sources) {
+                match write(one, &[]).await {
+                    Err(Error::Refused(refusal)) => unread.push((row, refusal.message)),
+                    written => new += written?,
+                }
+            }
+            new
+        }
+        written => written?,
+    };
+    let bodies: Vec<(String, &str)> = unread
+        .iter()
+        .map(|(row, reason)| (serde_json::to_string(row).unwrap_or_default(), reason.as_str()))
+        .collect();
+    let letters: Vec<DeadLetter<'_>> = bodies
+        .iter()
+        .map(|(body, reason)| DeadLetter {
+            id: dead_letter_id(body, SOURCE),
+            body,
+            reason: "row of a table made by hand".to_owned(),
+            detail: Some((*reason).to_owned()),
+            sqs_message_id: SOURCE,
+            sent_at: None,
+            receive_count: None,
+        })
+        .collect();
+    if !letters.is_empty() {
+        new += write(&[], &letters).await?;
+    }
+    Ok((new, letters.len()))
+}
+
+impl Adopted {
+    fn add(&mut self, read: usize, (new, dead_letters): (u64, usize)) {
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        self.read += number(read);
+        self.new += new;
+        self.dead_letters += number(dead_letters);
+        self.duplicates += number(read).saturating_sub(number(dead_letters)).saturating_sub(new);
+    }
+}
+
+struct Progress {
+    done: usize,
+    all: i64,
+    said: Instant,
+}
+
+impl Progress {
+    fn new(all: i64) -> Self {
+        Self { done: 0, all, said: Instant::now() }
+    }
+
+    fn add(&mut self, rows: usize) {
+        self.done += rows;
+        if self.said.elapsed() >= EVERY {
+            tracing::info!("converted {} of {} rows", self.done, self.all);
+            self.said = Instant::now();
+        }
+    }
+}

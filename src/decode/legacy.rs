@@ -1,0 +1,273 @@
+//! Rows of tables that somebody made by hand, in the given columns: what they mean as rows of ours.
+//!
+//! A row comes as JSON, whatever the types of its columns: numbers, strings and times as PostgreSQL's
+//! `to_jsonb` writes them. Times without an offset are UTC.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value};
+use time::OffsetDateTime;
+
+use super::event::{EARLIEST, MOST_AHEAD};
+use super::identity::{self, Fact};
+use super::kind::Kind;
+use super::outcome::Outcome;
+use super::text::{self, shorten};
+use super::{Rules, address, decode, timestamp};
+use crate::row::{Bounce, DetailRow, EventRow, Milestone, ReportRow, ReportType};
+
+/// A row, column by column.
+pub type Row = Map<String, Value>;
+
+/// The names of report types by their id, as text.
+pub type ReportTypes = HashMap<String, String>;
+
+/// The columns of `aws_reports` that hold the first time of a kind of event.
+const MILESTONES: [(&str, Milestone); 9] = [
+    ("bounce_at", Milestone::Bounce),
+    ("complaint_at", Milestone::Complaint),
+    ("delivery_at", Milestone::Delivery),
+    ("reject_at", Milestone::Reject),
+    ("open_at", Milestone::Open),
+    ("click_at", Milestone::Click),
+    ("rendering_failure_at", Milestone::RenderingFailure),
+    ("delivery_delay_at", Milestone::DeliveryDelay),
+    ("subscription_at", Milestone::Subscription),
+];
+
+/// Reads a row of `aws_reports`.
+///
+/// # Errors
+/// Why it cannot be told which report it is.
+pub fn report(row: &Row, types: &ReportTypes) -> Result<ReportRow, &'static str> {
+    let message_id = text(row, "message_id").ok_or("no message id")?;
+    let recipient = text(row, "user_email")
+        .and_then(|address| address::normalise(&address))
+        .ok_or("no recipient")?;
+    let mut report = empty_report(&message_id, &recipient);
+    report.report_type = text(row, "report_type")
+        .map(|id| types.get(&id).cloned().unwrap_or(id))
+        .map(|name| shorten(&name, text::LABEL).into_owned())
+        .filter(|name| name != "default")
+        .map(|name| ReportType { id: identity::report_type_id(&name), name });
+    report.user_id = text(row, "user_id").map(|id| shorten(&id, text::LABEL).into_owned());
+    report.source_email = sender(row, "source_email");
+    report.subject =
+        text(row, "subject").map(|subject| shorten(&subject, text::SUBJECT).into_owned());
+    report.send_at = time(row, "send_at");
+    for (column, milestone) in MILESTONES {
+        report.first[milestone.index()] = time(row, column);
+    }
+    Ok(report)
+}
+
+/// Reads a row of `aws_report_detail`, with the row of `aws_reports` that it belongs to, if there is
+/// one.
+///
+/// Where `other_info` holds the event as SES sent it, that is read as if it had just arrived, so that
+/// a replay meets the same row. Otherwise the columns say what they can.
+///
+/// # Errors
+/// Why it cannot be told which event it is.
+pub fn detail(
+    row: &Row,
+    report: Option<&Row>,
+    rules: &Rules,
+    now: OffsetDateTime,
+) -> Result<EventRow, &'static str> {
+    let of_report = |column: &str| report.and_then(|report| text(report, column));
+    let message_id =
+        text(row, "message_id").or_else(|| of_report("message_id")).ok_or("no message id")?;
+    let recipient = of_report("user_email")
+        .or_else(|| text(row, "to"))
+        .and_then(|address| address::normalise(&address))
+        .ok_or("no recipient")?;
+    let info = other_info(row);
+    let notification = text(row, "notification_message_id");
+    if let Outcome::Events(rows) =
+        decode(&Value::Object(info.clone()).to_string(), notification.as_deref(), rules, now)
+    {
+        let own =
+            rows.into_iter().find(|row| row.recipient == recipient && row.message_id == message_id);
+        if let Some(own) = own {
+            return Ok(own);
+        }
+    }
+    let kind = Kind::from_name(&text(row, "event_type").ok_or("no event type")?);
+    let at = time(row, "timestamp").ok_or("no readable timestamp")?;
+    if at < EARLIEST || at > now.saturating_add(MOST_AHEAD) {
+        return Err("dated before 2011 or in the future");
+    }
+    let own = info.get(&*kind.object_key()).and_then(Value::as_object).unwrap_or(&info);
+    let said = |key: &str| own.get(key).or_else(|| info.get(key)).and_then(Value::as_str);
+    let feedback = match kind {
+        Kind::Known(Milestone::Bounce | Milestone::Complaint) => said("feedbackId"),
+        _ => None,
+    };
+    let fact = feedback.map_or_else(
+        || Fact::Occurrence {
+            message_id: &message_id,
+            link: said("link").unwrap_or_default(),
+            ip_address: said("ipAddress").unwrap_or_default(),
+            user_agent: said("userAgent").unwrap_or_default(),
+        },
+        Fact::Feedback,
+    );
+    let mut of_report = empty_report(&message_id, &recipient);
+    of_report.source_email = sender(row, "from");
+    of_report.subject =
+        text(row, "subject").map(|subject| shorten(&subject, text::SUBJECT).into_owned());
+    match &kind {
+        Kind::Known(milestone) => of_report.first[milestone.index()] = Some(at),
+        Kind::Send => of_report.send_at = Some(at),
+        Kind::Other(_) => {}
+    }
+    if kind == Kind::Known(Milestone::Bounce) {
+        let short = |key| said(key).map(|word| shorten(word, text::KIND).into_owned());
+        of_report.bounce = short("bounceType")
+            .map(|bounce_type| Bounce { bounce_type, sub_type: short("bounceSubType") });
+    }
+    Ok(EventRow {
+        detail: DetailRow {
+            id: identity::detail_id(kind.name(), &recipient, at, &fact),
+            notification_message_id: notification
+                .map(|id| shorten(&id, text::MESSAGE_ID).into_owned()),
+            event_type: shorten(kind.name(), text::KIND).into_owned(),
+            timestamp: at,
+            other_info: Value::Object(info.clone()).to_string(),
+        },
+        report: of_report,
+        recipient,
+        message_id,
+        ambiguous: false,
+    })
+}
+
+fn empty_report(message_id: &str, recipient: &str) -> ReportRow {
+    ReportRow {
+        id: identity::report_id(message_id, recipient),
+        user_email: shorten(recipient, text::ADDRESS).into_owned(),
+        message_id: shorten(message_id, text::MESSAGE_ID).into_owned(),
+        report_type: None,
+        user_id: None,
+        source_email: None,
+        subject: None,
+        send_at: None,
+        first: [None; Milestone::ALL.len()],
+        bounce: None,
+    }
+}
+
+fn sender(row: &Row, column: &str) -> Option<String> {
+    let address = address::normalise(&text(row, column)?)?;
+    Some(shorten(&address, text::ADDRESS).into_owned())
+}
+
+/// A value as text: trimmed, and `None` where nothing is left.
+fn text(row: &Row, column: &str) -> Option<String> {
+    let text = match row.get(column)? {
+        Value::String(text) => text.trim().to_owned(),
+        Value::Number(number) => number.to_string(),
+        _ => return None,
+    };
+    (!text.is_empty()).then_some(text)
+}
+
+fn time(row: &Row, column: &str) -> Option<OffsetDateTime> {
+    timestamp::parse(&text(row, column)?)
+}
+
+/// `json`, `jsonb`, or JSON in a text column; anything else stands under `legacy`.
+fn other_info(row: &Row) -> Map<String, Value> {
+    let value = match row.get("other_info") {
+        Some(Value::String(text)) => {
+            serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone()))
+        }
+        Some(value) => value.clone(),
+        None => Value::Null,
+    };
+    match value {
+        Value::Object(object) => object,
+        Value::Null => Map::new(),
+        other => Map::from_iter([("legacy".to_owned(), other)]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use time::macros::datetime;
+
+    const MESSAGE: &str = "0102018f1e2d3c4b-00112233-4455-6677-8899-aabbccddeeff-000000";
+    const NOW: OffsetDateTime = datetime!(2026-11-21 00:00 UTC);
+
+    fn row(value: Value) -> Row {
+        serde_json::from_value(value).expect("an object")
+    }
+
+    #[test]
+    fn a_report_is_read_whatever_the_types_of_its_columns() {
+        let types = ReportTypes::from([("3".to_owned(), "invoice".to_owned())]);
+        let read = report(
+            &row(json!({
+                "id": 7, "report_type": 3, "user_id": 42, "user_email": " Jane <JANE@example.com> ",
+                "message_id": MESSAGE, "send_at": "2026-01-02T03:04:05", "delivery_at": "2026-01-02 03:04:06.5+00",
+            })),
+            &types,
+        )
+        .expect("a report");
+        assert_eq!(read.id, identity::report_id(MESSAGE, "jane@example.com"));
+        assert_eq!(read.report_type.map(|kind| kind.name).as_deref(), Some("invoice"));
+        assert_eq!(read.user_id.as_deref(), Some("42"));
+        assert_eq!(read.send_at, Some(datetime!(2026-01-02 03:04:05 UTC)));
+        assert_eq!(
+            read.first[Milestone::Delivery.index()],
+            Some(datetime!(2026-01-02 03:04:06.5 UTC))
+        );
+        assert_eq!(
+            report(&row(json!({ "user_email": "a@example.com" })), &types),
+            Err("no message id")
+        );
+        assert_eq!(
+            report(&row(json!({ "message_id": "m", "user_email": " " })), &types),
+            Err("no recipient")
+        );
+    }
+
+    #[test]
+    fn a_detail_that_holds_the_event_meets_its_replay() {
+        let event = json!({
+            "eventType": "Open",
+            "mail": { "messageId": MESSAGE, "timestamp": "2026-01-02T03:04:05.000Z", "destination": ["jane@example.com"] },
+            "open": { "timestamp": "2026-01-02T04:00:00.123Z", "ipAddress": "192.0.2.1", "userAgent": "x" },
+        });
+        let Outcome::Events(replayed) = decode(&event.to_string(), None, &Rules::default(), NOW)
+        else {
+            panic!("it is an event");
+        };
+        let read = detail(
+            &row(
+                json!({ "event_type": "open", "message_id": MESSAGE, "to": "jane@example.com", "timestamp": "2026-01-02T04:00:00", "other_info": event.to_string() }),
+            ),
+            None,
+            &Rules::default(),
+            NOW,
+        );
+        assert_eq!(read.expect("a detail").detail.id, replayed[0].detail.id);
+    }
+
+    #[test]
+    fn a_bare_detail_has_the_identity_of_what_its_columns_say() {
+        let parent = row(json!({ "message_id": MESSAGE, "user_email": "jane@example.com" }));
+        let bare = json!({ "event_type": "DELIVERY", "timestamp": "2026-01-02T04:00:00.123Z", "report_id": 1, "other_info": "250 ok" });
+        let read = detail(&row(bare), Some(&parent), &Rules::default(), NOW).expect("a detail");
+        assert_eq!(read.detail.event_type, "Delivery");
+        assert_eq!(read.detail.other_info, r#"{"legacy":"250 ok"}"#);
+        let fact =
+            Fact::Occurrence { message_id: MESSAGE, link: "", ip_address: "", user_agent: "" };
+        let at = datetime!(2026-01-02 04:00:00.123 UTC);
+        assert_eq!(read.detail.id, identity::detail_id("Delivery", "jane@example.com", at, &fact));
+        assert_eq!(read.report.first[Milestone::Delivery.index()], Some(at));
+    }
+}

@@ -1,0 +1,133 @@
+//! Makes room for ours where somebody made the tables by hand.
+
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+
+use super::{Error, Schema, SchemaName, history, session};
+
+/// The given tables, and the columns of each that must be there.
+const TABLES: [(&str, &[&str]); 3] = [
+    ("aws_report_type", &["id", "report_name"]),
+    (
+        "aws_reports",
+        &[
+            "id",
+            "report_type",
+            "user_id",
+            "user_email",
+            "message_id",
+            "source_email",
+            "subject",
+            "bounce_at",
+            "complaint_at",
+            "delivery_at",
+            "send_at",
+            "reject_at",
+            "open_at",
+            "click_at",
+            "rendering_failure_at",
+            "delivery_delay_at",
+            "subscription_at",
+            "created_at",
+            "updated_at",
+        ],
+    ),
+    (
+        "aws_report_detail",
+        &[
+            "id",
+            "notification_message_id",
+            "report_id",
+            "event_type",
+            "message_id",
+            "timestamp",
+            "from",
+            "to",
+            "subject",
+            "other_info",
+        ],
+    ),
+];
+
+impl Schema {
+    /// Finds the three tables, checks their columns, moves them out of our schema if they are in it,
+    /// and migrates. Tells where they are now; not a row of them is changed.
+    ///
+    /// # Errors
+    /// [`Error::Failed`] that says what to mend, for a schema that is ours already or tables that are
+    /// not the given ones.
+    pub async fn adopt(&self, from: &SchemaName) -> Result<SchemaName, Error> {
+        let mut connection = session::open(&self.options, &self.name).await?;
+        let legacy = self.make_room(&mut connection, from).await;
+        // Closing gives the lock back, which `up` takes again.
+        let _ = connection.close().await;
+        let legacy = legacy?;
+        self.up(None).await?;
+        Ok(legacy)
+    }
+
+    async fn make_room(
+        &self,
+        connection: &mut PgConnection,
+        from: &SchemaName,
+    ) -> Result<SchemaName, Error> {
+        let moved =
+            SchemaName::new(&format!("{}_legacy", self.name.as_str())).map_err(Error::Failed)?;
+        let is_ours = !history::read(connection, &self.name).await?.is_empty();
+        if is_ours {
+            // An interrupted baseline goes on with what it had moved, or had left where it was.
+            let place = if from == &self.name { &moved } else { from };
+            check(connection, place).await.map_err(|error| {
+                Error::Failed(format!(
+                    "schema {} is ours already, and there is nothing to adopt: {error}",
+                    self.name.as_str()
+                ))
+            })?;
+            return Ok(place.clone());
+        }
+        check(connection, from).await?;
+        if from != &self.name {
+            return Ok(from.clone());
+        }
+        self.claim(connection).await?;
+        let mut transaction = connection.begin().await?;
+        let mut sql = format!("CREATE SCHEMA {};", moved.quoted());
+        for (table, _) in TABLES {
+            sql += &format!(
+                "ALTER TABLE {}.{table} SET SCHEMA {};",
+                self.name.quoted(),
+                moved.quoted()
+            );
+        }
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(moved)
+    }
+}
+
+/// Checks that the given tables and columns are there.
+async fn check(connection: &mut PgConnection, place: &SchemaName) -> Result<(), Error> {
+    let mut missing = Vec::new();
+    for (table, columns) in TABLES {
+        let there: Vec<String> = sqlx::query_scalar(
+            "SELECT attname::text FROM pg_attribute
+            WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped",
+        )
+        .bind(format!("{}.{table}", place.quoted()))
+        .fetch_all(&mut *connection)
+        .await?;
+        if there.is_empty() {
+            missing.push(format!("table {table}"));
+            continue;
+        }
+        let absent = columns.iter().filter(|column| !there.iter().any(|there| there == *column));
+        missing.extend(absent.map(|column| format!("column {table}.{column}")));
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Failed(format!(
+        "schema {} lacks {}: add what is missing (an empty table or column will do), or say with --from where the tables are",
+        place.as_str(),
+        missing.join(", ")
+    )))
+}

@@ -1,0 +1,96 @@
+//! Checks what is always true of the tables: reports equal the fold of their details, and no detail
+//! is without its report. Reads every row, a range of reports at a time.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::schema::SchemaName;
+
+/// Reports that are checked in one statement.
+const CHUNK: i64 = 5_000;
+/// How often a long check says where it is.
+const EVERY: Duration = Duration::from_secs(5);
+/// Doubtful reports that are named.
+const NAMED: usize = 100;
+
+/// What a check found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// Reports that were looked at.
+    pub reports: u64,
+    /// Reports that are not the fold of their details, and details that have no report.
+    pub doubtful: u64,
+    /// The first hundred of them.
+    pub first: Vec<Doubt>,
+}
+
+/// A report that is not as its details say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Doubt {
+    /// Its id.
+    pub report_id: Uuid,
+    /// The columns that differ; `None` for details without a report.
+    pub columns: Option<Vec<String>>,
+}
+
+/// Checks all reports and details.
+///
+/// # Errors
+/// When PostgreSQL cannot be reached or asked.
+pub async fn check(options: &PgConnectOptions, schema: &SchemaName) -> Result<Check, sqlx::Error> {
+    let mut connection = options.connect().await?;
+    let statement = |text: &str| text.replace("{schema}", &schema.quoted());
+    let (kept, adopted): (Option<OffsetDateTime>, Option<OffsetDateTime>) =
+        sqlx::query_as(AssertSqlSafe(statement(
+            "SELECT (SELECT kept_from AT TIME ZONE 'UTC' FROM {schema}.aws_report_retention WHERE what = 'details'),
+                (SELECT finished_at FROM {schema}.aws_report_backfill WHERE name = 'baseline')",
+        )))
+        .fetch_one(&mut connection)
+        .await?;
+    let (range, compare) = (
+        statement(
+            "SELECT count(*), (array_agg(id ORDER BY id DESC))[1]
+            FROM (SELECT id FROM {schema}.aws_reports WHERE id > $1 ORDER BY id LIMIT $2) AS chunk",
+        ),
+        statement(include_str!("check.sql")),
+    );
+    let (mut check, mut from, mut said) = (Check::default(), Uuid::nil(), Instant::now());
+    loop {
+        let (count, last): (i64, Option<Uuid>) = sqlx::query_as(AssertSqlSafe(range.as_str()))
+            .bind(from)
+            .bind(CHUNK)
+            .fetch_one(&mut connection)
+            .await?;
+        // Behind the last report there may still be details.
+        let to = last.filter(|_| count == CHUNK).unwrap_or(Uuid::max());
+        let doubts: Vec<(Uuid, Option<Vec<String>>)> =
+            sqlx::query_as(AssertSqlSafe(compare.as_str()))
+                .bind(from)
+                .bind(to)
+                .bind(kept)
+                .bind(adopted)
+                .fetch_all(&mut connection)
+                .await?;
+        check.reports += count.unsigned_abs();
+        check.doubtful += u64::try_from(doubts.len()).unwrap_or(u64::MAX);
+        let room = NAMED - check.first.len();
+        check.first.extend(
+            doubts.into_iter().take(room).map(|(report_id, columns)| Doubt { report_id, columns }),
+        );
+        if count < CHUNK {
+            break;
+        }
+        if said.elapsed() >= EVERY {
+            tracing::info!("checked {} reports, {} doubtful so far", check.reports, check.doubtful);
+            said = Instant::now();
+        }
+        from = to;
+    }
+    let _ = connection.close().await;
+    Ok(check)
+}

@@ -1,0 +1,145 @@
+//! Reads tables that somebody made by hand, for `migrate baseline`.
+
+use serde_json::{Map, Value};
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{
+    AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Postgres, Transaction,
+};
+
+use crate::schema::SchemaName;
+
+/// Rows that are read at once.
+const FETCH: usize = 1_000;
+
+/// The three given tables, in a schema that is not ours.
+#[derive(Debug)]
+pub struct Legacy {
+    connection: PgConnection,
+    schema: SchemaName,
+}
+
+/// A detail, and the report that it belongs to, if there is one.
+pub type DetailAndReport = (Map<String, Value>, Option<Map<String, Value>>);
+
+/// The rows of one table, a thousand at a time, as they were when it was opened.
+#[derive(Debug)]
+pub struct Rows<'c> {
+    transaction: Transaction<'c, Postgres>,
+}
+
+impl Legacy {
+    /// Connects.
+    ///
+    /// # Errors
+    /// When PostgreSQL cannot be reached.
+    pub async fn connect(
+        options: &PgConnectOptions,
+        schema: SchemaName,
+    ) -> Result<Self, sqlx::Error> {
+        Ok(Self { connection: options.connect().await?, schema })
+    }
+
+    fn table(&self, name: &str) -> String {
+        format!("{}.{name}", self.schema.quoted())
+    }
+
+    /// The names of the report types by their id, as text.
+    ///
+    /// # Errors
+    /// When PostgreSQL cannot be asked.
+    pub async fn report_types(&mut self) -> Result<Vec<(String, String)>, sqlx::Error> {
+        let sql = format!(
+            "SELECT id::text, report_name::text FROM {} WHERE id IS NOT NULL AND report_name IS NOT NULL",
+            self.table("aws_report_type")
+        );
+        sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut self.connection).await
+    }
+
+    /// How many rows the two big tables have.
+    ///
+    /// # Errors
+    /// When PostgreSQL cannot be asked.
+    pub async fn counts(&mut self) -> Result<(i64, i64), sqlx::Error> {
+        let sql = format!(
+            "SELECT (SELECT count(*) FROM {}), (SELECT count(*) FROM {})",
+            self.table("aws_reports"),
+            self.table("aws_report_detail")
+        );
+        sqlx::query_as(AssertSqlSafe(sql)).fetch_one(&mut self.connection).await
+    }
+
+    /// All reports.
+    ///
+    /// # Errors
+    /// When PostgreSQL cannot be asked.
+    pub async fn reports(&mut self) -> Result<Rows<'_>, sqlx::Error> {
+        let sql = format!("SELECT to_jsonb(r)::text, NULL FROM {} AS r", self.table("aws_reports"));
+        self.open(&sql).await
+    }
+
+    /// All details, each with its report.
+    ///
+    /// # Errors
+    /// When PostgreSQL cannot be asked.
+    pub async fn details(&mut self) -> Result<Rows<'_>, sqlx::Error> {
+        let sql = format!(
+            "SELECT to_jsonb(d)::text, to_jsonb(r)::text
+            FROM {} AS d LEFT JOIN {} AS r ON r.id::text = d.report_id::text",
+            self.table("aws_report_detail"),
+            self.table("aws_reports")
+        );
+        self.open(&sql).await
+    }
+
+    async fn open(&mut self, sql: &str) -> Result<Rows<'_>, sqlx::Error> {
+        let mut transaction = self.connection.begin().await?;
+        // Times are told in UTC, and the whole is read, so the fastest plan is that for all of it.
+        let declare = format!(
+            "SET LOCAL TimeZone = 'UTC'; SET LOCAL cursor_tuple_fraction = 1;
+            DECLARE legacy NO SCROLL CURSOR FOR {sql}"
+        );
+        sqlx::raw_sql(AssertSqlSafe(declare)).execute(&mut *transaction).await?;
+        Ok(Rows { transaction })
+    }
+
+    /// Sets `created_at` of our reports to what it was.
+    ///
+    /// # Errors
+    /// When PostgreSQL cannot be asked, or refuses.
+    pub async fn keep_created_at(&mut self, ours: &SchemaName) -> Result<u64, sqlx::Error> {
+        let sql = format!(
+            "UPDATE {ours}.aws_reports AS r SET created_at = l.created_at
+            FROM (SELECT {ours}.aws_report_id(btrim(message_id::text), user_email::text) AS id,
+                    min(created_at::text::timestamptz) AS created_at
+                FROM {legacy} WHERE message_id IS NOT NULL AND user_email IS NOT NULL GROUP BY 1) AS l
+            WHERE r.id = l.id AND l.created_at < r.created_at",
+            ours = ours.quoted(),
+            legacy = self.table("aws_reports"),
+        );
+        let mut transaction = self.connection.begin().await?;
+        sqlx::raw_sql("SET LOCAL TimeZone = 'UTC'").execute(&mut *transaction).await?;
+        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(done.rows_affected())
+    }
+}
+
+impl Rows<'_> {
+    /// The next thousand; none at the end.
+    ///
+    /// # Errors
+    /// When PostgreSQL cannot be asked.
+    pub async fn next(&mut self) -> Result<Vec<DetailAndReport>, sqlx::Error> {
+        let fetch = format!("FETCH FORWARD {FETCH} FROM legacy");
+        let rows: Vec<(String, Option<String>)> = sqlx::query_as(AssertSqlSafe(fetch))
+            .persistent(false)
+            .fetch_all(&mut *self.transaction)
+            .await?;
+        let object = |text: &str| match serde_json::from_str(text) {
+            Ok(Value::Object(object)) => object,
+            // to_jsonb of a row is always an object.
+            _ => Map::new(),
+        };
+        Ok(rows.iter().map(|(row, report)| (object(row), report.as_deref().map(object))).collect())
+    }
+}
