@@ -1,5 +1,7 @@
 //! The command line: what was asked for, and the exit code.
 
+mod grants;
+
 use std::io::{ErrorKind, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -10,8 +12,8 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tokio::net::TcpListener;
 
 use crate::config::{
-    Database, DatabaseArgs, DecodeArgs, HttpArgs, LogArgs, RulesArgs, WorkerArgs, WorkerSettings,
-    Wrong,
+    Database, DatabaseArgs, DecodeArgs, GrantsArgs, HttpArgs, LogArgs, RulesArgs, WorkerArgs,
+    WorkerSettings, Wrong,
 };
 use crate::queue::{LONGEST_WAIT, Queue, SHORT_WAIT, Trouble};
 use crate::store::Store;
@@ -50,6 +52,8 @@ struct Cli {
 enum Command {
     /// Show what message bodies decode to: one JSON line each; no database, no AWS
     Decode(DecodeArgs),
+    /// Print the SQL that gives the database roles their rights; no database, no AWS
+    Grants(GrantsArgs),
 }
 
 /// A failure and its exit code.
@@ -78,6 +82,7 @@ pub fn main() -> ExitCode {
     let outcome =
         telemetry::init(&cli.log).map_err(Failure::from).and_then(|()| match &cli.command {
             Some(Command::Decode(args)) => decode(args),
+            Some(Command::Grants(args)) => grants::print(args),
             None => migrate_or_consume(&cli),
         });
     ExitCode::from(match outcome {
@@ -89,13 +94,15 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Reads arguments and environment. A variable that is empty is not set, and `decode` asks for none
-/// of the worker's.
+/// Reads arguments and environment. A variable that is empty is not set, and `decode` and `grants`
+/// ask for none of the worker's.
 fn parse() -> Result<Cli, clap::Error> {
-    let decodes = std::env::args_os().nth(1).is_some_and(|first| first == "decode");
+    let is_offline = std::env::args_os()
+        .nth(1)
+        .is_some_and(|first| ["decode", "grants"].iter().any(|command| first == *command));
     let command = Cli::command().mut_args(|argument| {
         let value = argument.get_env().and_then(std::env::var_os);
-        let is_ignored = decodes && !argument.is_global_set();
+        let is_ignored = is_offline && !argument.is_global_set();
         if is_ignored || value.is_some_and(|value| value.is_empty()) {
             argument.env(Resettable::Reset)
         } else {
@@ -153,13 +160,13 @@ fn migrate_or_consume(cli: &Cli) -> Result<(), Failure> {
 }
 
 async fn migrate_only(cli: &Cli) -> Result<(), Failure> {
-    let database = cli.database.check()?;
+    let database = cli.database.check_to_migrate()?;
     let stop = shutdown::on_signals().map_err(failed)?;
     let migrated = stop
-        .run_until_cancelled(schema::migrate(&database.options, &database.schema))
+        .run_until_cancelled(schema::migrate(&database.migration_options, &database.schema))
         .await
         .ok_or_else(|| failed("stopped by a signal: what was under way is rolled back"))?;
-    let (status, applied) = migrated.map_err(|error| failed(format!("PostgreSQL: {error}")))?;
+    let (status, applied) = migrated.map_err(|error| unmigrated(&database, &error))?;
     let mut lines: Vec<String> = applied
         .iter()
         .map(|migration| format!("applied {} in {} ms", migration.name, migration.took.as_millis()))
@@ -215,25 +222,33 @@ async fn prepare(
     settings: &WorkerSettings,
 ) -> Result<(Store, Queue), Failure> {
     let status = if cli.worker.no_migrate {
-        schema::require(&database.options, &database.schema).await
+        schema::require(&database.options, &database.schema)
+            .await
+            .map_err(|error| failed(format!("PostgreSQL: {error}")))?
     } else {
-        schema::migrate(&database.options, &database.schema).await.map(|(status, applied)| {
-            for migration in &applied {
-                tracing::info!(took_ms = migration.took.as_millis(), "applied {}", migration.name);
-            }
-            status
-        })
+        let (status, applied) = schema::migrate(&database.migration_options, &database.schema)
+            .await
+            .map_err(|error| unmigrated(&database, &error))?;
+        for migration in &applied {
+            tracing::info!(took_ms = migration.took.as_millis(), "applied {}", migration.name);
+        }
+        status
     };
-    let status = status.map_err(|error| failed(format!("PostgreSQL: {error}")))?;
     if status.is_newer() {
         tracing::warn!("{}", newer(database.schema.as_str(), &status));
     }
 
     // One connection per writer, one for the partitions.
     let connections = u32::from(cli.worker.writers) + 1;
-    let store = Store::connect(database.options, database.schema, database.timeout, connections)
-        .await
-        .map_err(|error| failed(format!("PostgreSQL: {error}")))?;
+    let store = Store::connect(
+        database.options,
+        database.schema,
+        database.timeout,
+        connections,
+        database.prepared_statements,
+    )
+    .await
+    .map_err(|error| failed(format!("PostgreSQL: {error}")))?;
     let visibility = Duration::from_secs(cli.worker.visibility_timeout.into());
     // An open long poll that is given up can still swallow messages until they become visible
     // again. A worker that is about to end by itself keeps its polls so short that it can let
@@ -258,6 +273,12 @@ async fn prepare(
         "consuming"
     );
     Ok((store, queue))
+}
+
+/// Says which of the two URLs it was.
+fn unmigrated(database: &Database, error: &schema::Error) -> Failure {
+    let place = if database.has_migration_url { "MIGRATION_DATABASE_URL" } else { "PostgreSQL" };
+    failed(format!("{place}: {error}"))
 }
 
 fn newer(schema: &str, status: &schema::Status) -> String {

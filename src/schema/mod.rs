@@ -4,6 +4,7 @@
 mod driver;
 mod embedded;
 pub mod files;
+pub mod grants;
 mod lock;
 mod name;
 pub mod partitions;
@@ -62,6 +63,11 @@ pub enum Error {
     /// The database cannot hold every character.
     #[error("the database is in {0}: create one with ENCODING 'UTF8'")]
     Encoding(String),
+    /// A session cannot be kept.
+    #[error(
+        "the URL leads to a connection pooler that gives each transaction another session: set MIGRATION_DATABASE_URL to PostgreSQL itself"
+    )]
+    Pooler,
     /// PostgreSQL does not answer.
     #[error("no answer within {} s", CONNECT_TIMEOUT.as_secs())]
     Unreachable,
@@ -102,7 +108,7 @@ impl Status {
 /// # Errors
 /// [`Error::Divergent`] and [`Error::OutOfOrder`] for a history that is not ours.
 pub async fn status(options: &PgConnectOptions, schema: &SchemaName) -> Result<Status, Error> {
-    let mut driver = connect(options, schema).await?;
+    let mut driver = connect_to_read(options).await?;
     let status = read_status(&mut driver, schema).await;
     // What was found out stays true if the farewell fails.
     let _ = driver.connection.close().await;
@@ -191,15 +197,32 @@ async fn connect(options: &PgConnectOptions, schema: &SchemaName) -> Result<Driv
         ("client_min_messages", "warning".to_owned()),
         ("standard_conforming_strings", "on".to_owned()),
     ]);
-    let connection = tokio::time::timeout(CONNECT_TIMEOUT, options.connect())
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, options.connect())
+        .await
+        .map_err(|_elapsed| Error::Unreachable)?;
+    let connection = connected.map_err(|error| match error.as_database_error() {
+        Some(refusal) if refusal.message().contains("unsupported startup parameter") => {
+            Error::Pooler
+        }
+        _ => Error::Database(error),
+    })?;
+    Ok(Driver { connection, took: Vec::new() })
+}
+
+/// Connects in a way that a pooler in transaction mode takes too: no startup options, and one
+/// transaction, so that all queries meet the same server. It ends with the connection.
+async fn connect_to_read(options: &PgConnectOptions) -> Result<Driver, Error> {
+    let mut connection = tokio::time::timeout(CONNECT_TIMEOUT, options.connect())
         .await
         .map_err(|_elapsed| Error::Unreachable)??;
+    sqlx::raw_sql("BEGIN READ ONLY").execute(&mut connection).await?;
     Ok(Driver { connection, took: Vec::new() })
 }
 
 async fn read_status(driver: &mut Driver, schema: &SchemaName) -> Result<Status, Error> {
     let history = format!("{}.refinery_schema_history", schema.quoted());
     let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+        .persistent(false)
         .bind(&history)
         .fetch_one(&mut driver.connection)
         .await?;

@@ -23,6 +23,9 @@ pub struct Store {
     schema: SchemaName,
     statements: Statements,
     timeout: Duration,
+    /// Whether statements stay prepared on their connection. Behind a pooler that hands out
+    /// another server with each transaction they must not.
+    prepared: bool,
     known: Mutex<Known>,
 }
 
@@ -49,7 +52,8 @@ fn begin(timeout: Duration) -> String {
 }
 
 impl Store {
-    /// Connects. `timeout` bounds each transaction from here; `connections` is how many may be open.
+    /// Connects. `timeout` bounds each transaction from here; `connections` is how many may be
+    /// open; `prepared` says whether statements may outlive their transaction.
     ///
     /// # Errors
     /// When no connection can be made within ten seconds.
@@ -58,6 +62,7 @@ impl Store {
         schema: SchemaName,
         timeout: Duration,
         connections: u32,
+        prepared: bool,
     ) -> Result<Self, Error> {
         let pool = PgPoolOptions::new()
             .max_connections(connections)
@@ -75,6 +80,7 @@ impl Store {
             pool,
             schema,
             timeout,
+            prepared,
             known: Mutex::default(),
         })
     }
