@@ -91,7 +91,7 @@ async fn the_worker_may_do_nothing_but_its_work() {
         "TABLE other.things",
         "SELECT other.thing()",
         "INSERT INTO other.things VALUES (1)",
-        "LOCK TABLE aws_reports IN ACCESS EXCLUSIVE MODE",
+        "DO $$ BEGIN LOCK TABLE aws_reports IN ACCESS EXCLUSIVE MODE; END $$",
     ];
     assert_forbidden(&database, "worker", &reads).await;
     for role in ["reader", "sender"] {
