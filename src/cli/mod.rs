@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::builder::Resettable;
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tokio::net::TcpListener;
 
 use crate::config::{
@@ -100,15 +100,20 @@ fn parse() -> Result<Cli, clap::Error> {
     let is_offline = std::env::args_os()
         .nth(1)
         .is_some_and(|first| ["decode", "grants"].iter().any(|command| first == *command));
-    let command = Cli::command().mut_args(|argument| {
-        let value = argument.get_env().and_then(std::env::var_os);
-        let is_ignored = is_offline && !argument.is_global_set();
-        if is_ignored || value.is_some_and(|value| value.is_empty()) {
-            argument.env(Resettable::Reset)
-        } else {
-            argument
+    let unset = |is_ignored: bool| {
+        move |argument: Arg| {
+            let value = argument.get_env().and_then(std::env::var_os);
+            let is_ignored = is_ignored && !argument.is_global_set();
+            if is_ignored || value.is_some_and(|value| value.is_empty()) {
+                argument.env(Resettable::Reset)
+            } else {
+                argument
+            }
         }
-    });
+    };
+    let command = Cli::command()
+        .mut_args(unset(is_offline))
+        .mut_subcommands(|command| command.mut_args(unset(false)));
     Cli::from_arg_matches(&command.try_get_matches()?)
 }
 

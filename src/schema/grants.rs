@@ -87,6 +87,15 @@ const fn worker_only(name: &'static str) -> Object {
     Object { name, rights: Rights::WorkerOnly }
 }
 
+/// The columns of a report that its events change.
+macro_rules! folded {
+    () => {
+        "report_type, user_id, source_email, subject, send_at, bounce_at, complaint_at, delivery_at, \
+         reject_at, open_at, click_at, rendering_failure_at, delivery_delay_at, subscription_at, \
+         bounce_type, bounce_sub_type, open_count, click_count"
+    };
+}
+
 /// Everything in the schema. What the worker has is what the statements of `src/store/` need and
 /// no more; `ON CONFLICT … DO UPDATE` needs SELECT on what it compares.
 pub const OBJECTS: &[Object] = &[
@@ -94,15 +103,15 @@ pub const OBJECTS: &[Object] = &[
     table("aws_report_type", "INSERT (id, report_name)", "INSERT (id, report_name), SELECT"),
     table(
         "aws_reports",
-        "INSERT (id, user_email, message_id, report_type, user_id, source_email, subject, send_at, \
-         bounce_at, complaint_at, delivery_at, reject_at, open_at, click_at, rendering_failure_at, \
-         delivery_delay_at, subscription_at, bounce_type, bounce_sub_type, open_count, click_count), \
-         SELECT (id, report_type, user_id, source_email, subject, send_at, \
-         bounce_at, complaint_at, delivery_at, reject_at, open_at, click_at, rendering_failure_at, \
-         delivery_delay_at, subscription_at, bounce_type, bounce_sub_type, open_count, click_count), \
-         UPDATE (report_type, user_id, source_email, subject, send_at, \
-         bounce_at, complaint_at, delivery_at, reject_at, open_at, click_at, rendering_failure_at, \
-         delivery_delay_at, subscription_at, bounce_type, bounce_sub_type, open_count, click_count)",
+        concat!(
+            "INSERT (id, user_email, message_id, ",
+            folded!(),
+            "), SELECT (id, ",
+            folded!(),
+            "), UPDATE (",
+            folded!(),
+            ")"
+        ),
         "INSERT (id, message_id, user_email, user_id, report_type, source_email, subject), \
          SELECT (id, user_id, report_type), UPDATE (user_id, report_type)",
     ),
@@ -177,56 +186,58 @@ pub fn grants(schema: &SchemaName, roles: &Roles) -> Vec<Grant> {
 }
 
 /// The SQL that gives the roles their rights. Before the first migration it makes the schema;
-/// rights to what is in it come with the run after that.
+/// rights to what is in it come with the run after that, which the owner may do itself.
 #[must_use]
 pub fn sql(schema: &SchemaName, roles: &Roles) -> String {
-    let (quoted, owner) = (schema.quoted(), roles.owner.quoted());
+    let owner = roles.owner.quoted();
     let others: Vec<&RoleName> =
         [Some(&roles.worker), roles.reader.as_ref(), roles.sender.as_ref()]
             .into_iter()
             .flatten()
             .collect();
     let mut sql = format!(
-        "-- The rights of ses-reports, version {} of the schema. Run this before the first migration, and after
--- each, as a superuser or as a role that may SET ROLE to the owner; running it again changes nothing.
--- The roles come first. Passwords do not stand here; \\password sets them.
+        "-- The rights of ses-reports, for version {} of its schema. Run this before the first migration, as a superuser
+-- or as a role that may SET ROLE to the owner, and after each migration, as the owner if you like. All of it is
+-- done or nothing, and done again it changes nothing.
+-- The roles come first; \\password gives them passwords, which do not belong here.
 ",
         newest()
     );
     for role in std::iter::once(&roles.owner).chain(others.iter().copied()) {
         let _ = writeln!(sql, "--   CREATE ROLE {} LOGIN;", role.quoted());
     }
-    let _ = write!(
+    let _ = writeln!(
         sql,
-        "
-CREATE SCHEMA IF NOT EXISTS {quoted} AUTHORIZATION {owner};
+        "-- Where another role has migrated so far; this takes all that it owns in the database:
+--   REASSIGN OWNED BY that_role TO {owner};
 "
     );
-    if let Some(reader) = &roles.reader {
-        let _ = writeln!(
-            sql,
-            "ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {quoted} GRANT SELECT ON TABLES TO {};",
-            reader.quoted()
-        );
-    }
     let block = block(schema, roles, &others);
     let tag = unused_tag(&block);
-    let _ = write!(
-        sql,
-        "
--- All of it or nothing.
-DO {tag}
-{block}{tag};
-"
-    );
+    let _ = writeln!(sql, "DO {tag}\n{block}{tag};");
     sql
 }
 
 fn block(schema: &SchemaName, roles: &Roles, others: &[&RoleName]) -> String {
-    let quoted = schema.quoted();
+    let (quoted, owner) = (schema.quoted(), roles.owner.quoted());
+    // CREATE SCHEMA IF NOT EXISTS would need the right to create even where it has nothing to do.
     let mut block = format!(
         "BEGIN
-    IF to_regclass('{quoted}.refinery_schema_history') IS NULL THEN
+    IF to_regnamespace('{quoted}') IS NULL THEN
+        CREATE SCHEMA {quoted} AUTHORIZATION {owner};
+    END IF;
+"
+    );
+    if let Some(reader) = &roles.reader {
+        let _ = writeln!(
+            block,
+            "    ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {quoted} GRANT SELECT ON TABLES TO {};",
+            reader.quoted()
+        );
+    }
+    let _ = write!(
+        block,
+        "    IF to_regclass('{quoted}.refinery_schema_history') IS NULL THEN
         RAISE NOTICE 'nothing is migrated yet: migrate as the owner, then run this again';
         RETURN;
     END IF;

@@ -156,8 +156,11 @@ async fn variables_that_are_empty_or_false_are_not_set() {
     assert_one_line(&run(&image, &[]).await, 2, "SQS_QUEUE_URL is missing");
     let ended = run(&image, &["--migrate-only"]).await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let decoded = run(&[("POLLERS", "many")], &["decode", "/dev/null"]).await;
+    let settings = [("POLLERS", "many"), ("REPORT_TYPE_TAG", ""), ("DATABASE_SCHEMA", "")];
+    let decoded = run(&settings, &["decode", "/dev/null"]).await;
     assert_eq!(decoded.code, Some(0), "{}", decoded.stderr);
+    let granted = run(&settings, &["grants"]).await;
+    assert_eq!(granted.code, Some(0), "{}", granted.stderr);
 }
 
 #[tokio::test]

@@ -47,8 +47,12 @@ fn decode_does_no_io() {
 
 #[test]
 fn only_the_store_speaks_sql_to_the_report_tables() {
+    // The rights to the tables are named like the statements that need them.
     assert_eq!(
-        trespassers(&["store"], &["INSERT INTO", "UPDATE ", "DELETE FROM", "FROM aws_report"]),
+        trespassers(
+            &["store", "schema/grants.rs"],
+            &["INSERT INTO", "UPDATE ", "DELETE FROM", "FROM aws_report"]
+        ),
         [""; 0]
     );
 }
@@ -61,4 +65,24 @@ fn only_the_schema_module_runs_ddl() {
 #[test]
 fn only_the_queue_module_speaks_to_sqs() {
     assert_eq!(trespassers(&["queue"], &["aws_sdk_sqs::", "aws_config::"]), [""; 0]);
+}
+
+/// Behind a pooler in transaction mode the next transaction may meet another session.
+#[test]
+fn the_worker_leaves_nothing_in_a_session() {
+    let on_its_way = ["store", "worker", "schema/partitions.rs"].map(|place| src().join(place));
+    let of_the_worker = sources(&src())
+        .into_iter()
+        .filter(|(path, _)| on_its_way.iter().any(|place| path.starts_with(place)));
+    for (path, text) in of_the_worker {
+        assert_eq!(
+            text.matches("sqlx::query").count(),
+            text.matches(".persistent(").count(),
+            "{} leaves it to sqlx whether a statement outlives its transaction",
+            path.display()
+        );
+        for word in ["pg_advisory_lock", "pg_try_advisory_lock", "LISTEN", "SET SESSION", "TEMP"] {
+            assert!(!text.contains(word), "{} says {word}", path.display());
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! What each role of `ses-reports grants` may do, and what it may not.
 
+use std::borrow::Cow;
 use std::str::FromStr as _;
 
 use ses_reports::schema::grants::OBJECTS;
@@ -27,8 +28,7 @@ async fn assert_forbidden(database: &Database, role: &str, statements: &[&str]) 
     let mut connection = connect(database, role).await;
     for sql in statements {
         let error = attempt(&mut connection, sql).await.expect_err(sql);
-        let code =
-            error.as_database_error().and_then(|error| error.code().map(|code| code.into_owned()));
+        let code = error.as_database_error().and_then(|error| error.code().map(Cow::into_owned));
         assert_eq!(code.as_deref(), Some("42501"), "{sql}: {error}");
     }
 }
@@ -187,7 +187,7 @@ async fn granting_again_takes_away_what_is_not_meant() {
     database
         .execute(&format!("GRANT DELETE, TRUNCATE ON aws_reports TO {}", database.role("worker")))
         .await;
-    database.grant().await;
+    database.grant_as(&database.url_of("owner")).await;
     assert_eq!(database.one::<String>(rights).await, before);
 }
 

@@ -50,20 +50,20 @@ impl Database {
             let name = database.role(role);
             database.execute(&format!("CREATE ROLE {name} LOGIN PASSWORD 'it'")).await;
         }
-        database.grant().await;
+        database.grant_as(&database.url()).await;
         migrate(&database.url_of("owner")).await;
-        database.grant().await;
+        database.grant_as(&database.url_of("owner")).await;
         database
     }
 
     /// Gives its roles the rights that `ses-reports grants` prints.
-    pub async fn grant(&self) {
+    pub async fn grant_as(&self, url: &str) {
         let roles = ROLES.map(|role| (format!("--{role}"), self.role(role)));
         let mut arguments = vec!["grants"];
         arguments.extend(roles.iter().flat_map(|(flag, name)| [&**flag, &**name]));
         let printed = run(&[], &arguments).await;
         assert_eq!(printed.code, Some(0), "{}", printed.stderr);
-        self.execute(&printed.stdout).await;
+        execute(url, &printed.stdout).await;
     }
 
     /// The name of a role of its own; roles belong to the whole server.

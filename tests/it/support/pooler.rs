@@ -7,7 +7,7 @@ use std::str::FromStr as _;
 use sqlx::postgres::PgConnectOptions;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
-use tokio::process::Child;
+use tokio::process::{Child, Command};
 
 use super::process::eventually;
 use super::server::{as_owner, give_to_owner, is_root};
@@ -27,7 +27,11 @@ impl PgBouncer {
         drop(listener);
         let folder = tempfile::tempdir().expect("a temporary folder");
         let settings = folder.path().join("pgbouncer.ini");
-        std::fs::write(&settings, ini(url, port, sessions)).expect("the settings are written");
+        let mut ini = ini(url, port, sessions);
+        if tracks_statements().await {
+            ini.push_str("max_prepared_statements = 0\n");
+        }
+        std::fs::write(&settings, ini).expect("the settings are written");
         give_to_owner(folder.path()).await;
         let process = as_owner(is_root().await, &program(), &["-q", &settings.to_string_lossy()])
             .stdin(Stdio::null())
@@ -67,6 +71,15 @@ default_pool_size = {sessions}
         server.get_database().expect("a URL with a database"),
         server.get_username(),
     )
+}
+
+/// From 1.21 on it can keep prepared statements apart; older ones refuse the setting.
+async fn tracks_statements() -> bool {
+    let output = Command::new(program()).arg("--version").output().await.expect("it starts");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let version = text.lines().next().and_then(|line| line.strip_prefix("PgBouncer 1."));
+    let minor = version.and_then(|version| version.split('.').next()?.parse::<u32>().ok());
+    minor.unwrap_or_else(|| panic!("no version of PgBouncer: {text}")) >= 21
 }
 
 /// Debian keeps it where only root looks.
