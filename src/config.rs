@@ -6,12 +6,13 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use clap::builder::{BoolishValueParser, NonEmptyStringValueParser};
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::postgres::PgConnectOptions;
 
 use crate::decode::Rules;
 use crate::queue::LONGEST_VISIBILITY;
+use crate::schema::grants::{RoleName, Roles};
 use crate::schema::{Schema, SchemaName};
 
 /// A setting that is missing or wrong: one line that says what to mend.
@@ -33,6 +34,11 @@ pub struct DatabaseArgs {
     #[arg(long, env, hide_env_values = true, value_name = "URL")]
     pub database_url: Option<SecretString>,
 
+    /// PostgreSQL itself, past any pooler, as a role that may change the schema; migrations use it
+    /// instead of `DATABASE_URL`
+    #[arg(long, env, hide_env_values = true, value_name = "URL")]
+    pub migration_database_url: Option<SecretString>,
+
     /// The PostgreSQL schema that the service owns; created if missing
     #[arg(long, env, default_value = "aws_reports", value_name = "NAME")]
     pub database_schema: String,
@@ -40,6 +46,11 @@ pub struct DatabaseArgs {
     /// Seconds that one transaction may take before it is given up and tried again
     #[arg(long, env, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub database_timeout: u64,
+
+    /// Keep statements prepared from one transaction to the next; false behind a pooler in
+    /// transaction mode that does not track them (`PgBouncer` before 1.21, or `max_prepared_statements` 0)
+    #[arg(long, env, default_value_t = true, action = ArgAction::Set, value_name = "BOOL", value_parser = BoolishValueParser::new())]
+    pub prepared_statements: bool,
 }
 
 /// Which schema a command is about, and how it answers.
@@ -189,15 +200,78 @@ pub struct DecodeArgs {
     pub rules: RulesArgs,
 }
 
+/// `ses-reports grants`.
+#[derive(Debug, Clone, Args)]
+pub struct GrantsArgs {
+    /// The role that owns the schema and migrates it
+    #[arg(long, value_name = "ROLE", default_value = "ses_reports_owner")]
+    pub owner: String,
+
+    /// The role of the workers
+    #[arg(long, value_name = "ROLE", default_value = "ses_reports_worker")]
+    pub worker: String,
+
+    /// A role that may read all tables and views
+    #[arg(long, value_name = "ROLE")]
+    pub reader: Option<String>,
+
+    /// A role that may make the report row of a mail that it sends, and set its customer and kind
+    #[arg(long, value_name = "ROLE")]
+    pub sender: Option<String>,
+
+    /// The PostgreSQL schema that the service owns
+    #[arg(long, env, default_value = "aws_reports", value_name = "NAME")]
+    pub database_schema: String,
+
+    /// One JSON object: the rights, and the SQL
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl GrantsArgs {
+    /// Checks what was given.
+    ///
+    /// # Errors
+    /// One line that says what to mend.
+    pub fn check(&self) -> Result<(SchemaName, Roles), Wrong> {
+        let role = |flag: &str, name: &str| {
+            RoleName::new(name).map_err(|error| Wrong(format!("--{flag}: {error}")))
+        };
+        let roles = Roles {
+            owner: role("owner", &self.owner)?,
+            worker: role("worker", &self.worker)?,
+            reader: self.reader.as_deref().map(|name| role("reader", name)).transpose()?,
+            sender: self.sender.as_deref().map(|name| role("sender", name)).transpose()?,
+        };
+        let mut names = vec![&roles.owner, &roles.worker];
+        names.extend(&roles.reader);
+        names.extend(&roles.sender);
+        names.sort_by_key(|role| role.as_str());
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            let name = pair[0].as_str();
+            return Err(Wrong(format!("{name:?} is given twice: each role is another")));
+        }
+        let schema = SchemaName::new(&self.database_schema)
+            .map_err(|error| Wrong(format!("DATABASE_SCHEMA: {error}")))?;
+        Ok((schema, roles))
+    }
+}
+
 /// PostgreSQL, checked.
 #[derive(Debug, Clone)]
 pub struct Database {
-    /// How to connect.
+    /// How the worker connects, and whoever only reads the schema's version: maybe through a pooler.
     pub options: PgConnectOptions,
+    /// How to connect for changing the schema.
+    pub migration_options: PgConnectOptions,
+    /// Whether that is `MIGRATION_DATABASE_URL`, for errors to name it.
+    pub has_migration_url: bool,
     /// The schema that holds the tables.
     pub schema: SchemaName,
     /// What bounds each transaction.
     pub timeout: Duration,
+    /// Whether a statement may outlive its transaction.
+    pub prepared_statements: bool,
 }
 
 /// What the worker does and how much of it at once, checked.
@@ -221,8 +295,69 @@ pub struct WorkerSettings {
     pub exit_when_idle: Option<Duration>,
 }
 
-/// Reads a PostgreSQL URL; `None` for none.
-fn connection(
+impl SchemaArgs {
+    /// The schema with the embedded migrations.
+    ///
+    /// # Errors
+    /// One line that says what to mend.
+    pub fn schema(&self) -> Result<Schema, Wrong> {
+        let database = self.database.check_to_migrate()?;
+        let shadow = connect_options("SHADOW_DATABASE_URL", self.shadow_database_url.as_ref())?;
+        Ok(Schema { shadow, ..Schema::new(database.migration_options, database.schema) })
+    }
+}
+
+impl DatabaseArgs {
+    /// Checks what was given.
+    ///
+    /// # Errors
+    /// One line that says what to mend, without the password.
+    pub fn check(&self) -> Result<Database, Wrong> {
+        let migration =
+            connect_options(MIGRATION_DATABASE_URL, self.migration_database_url.as_ref())?;
+        let options =
+            connect_options(DATABASE_URL, self.database_url.as_ref())?.ok_or_else(|| {
+                Wrong::new(
+                    "DATABASE_URL is missing: set it to postgres://user:password@host/database",
+                )
+            })?;
+        self.database(options, migration)
+    }
+
+    /// The same for who only changes the schema: `MIGRATION_DATABASE_URL` alone is enough.
+    ///
+    /// # Errors
+    /// One line that says what to mend, without the password.
+    pub fn check_to_migrate(&self) -> Result<Database, Wrong> {
+        match connect_options(MIGRATION_DATABASE_URL, self.migration_database_url.as_ref())? {
+            Some(migration) => self.database(migration.clone(), Some(migration)),
+            None => self.check(),
+        }
+    }
+
+    fn database(
+        &self,
+        options: PgConnectOptions,
+        migration: Option<PgConnectOptions>,
+    ) -> Result<Database, Wrong> {
+        let schema = SchemaName::new(&self.database_schema)
+            .map_err(|error| Wrong(format!("DATABASE_SCHEMA: {error}")))?;
+        Ok(Database {
+            has_migration_url: migration.is_some(),
+            migration_options: migration.unwrap_or_else(|| options.clone()),
+            options,
+            schema,
+            timeout: Duration::from_secs(self.database_timeout),
+            prepared_statements: self.prepared_statements,
+        })
+    }
+}
+
+const DATABASE_URL: &str = "DATABASE_URL";
+const MIGRATION_DATABASE_URL: &str = "MIGRATION_DATABASE_URL";
+
+/// Reads a URL, if there is one, without telling any part of it.
+fn connect_options(
     variable: &str,
     url: Option<&SecretString>,
 ) -> Result<Option<PgConnectOptions>, Wrong> {
@@ -241,39 +376,13 @@ fn connection(
     })?;
     // The brackets of an IPv6 address belong to the URL, not to the address.
     let address = options.get_host().trim_start_matches('[').trim_end_matches(']').to_owned();
-    Ok(Some(options.host(&address)))
-}
-
-impl SchemaArgs {
-    /// The schema with the embedded migrations.
-    ///
-    /// # Errors
-    /// One line that says what to mend.
-    pub fn schema(&self) -> Result<Schema, Wrong> {
-        let database = self.database.check()?;
-        let shadow = connection("SHADOW_DATABASE_URL", self.shadow_database_url.as_ref())?;
-        Ok(Schema { shadow, ..Schema::new(database.options, database.schema) })
-    }
-}
-
-impl DatabaseArgs {
-    /// Checks what was given.
-    ///
-    /// # Errors
-    /// One line that says what to mend, without the password.
-    pub fn check(&self) -> Result<Database, Wrong> {
-        let url = self.database_url.as_ref();
-        let options = connection("DATABASE_URL", url)?.ok_or_else(|| {
-            Wrong::new("DATABASE_URL is missing: set it to postgres://user:password@host/database")
-        })?;
-        let schema = SchemaName::new(&self.database_schema)
-            .map_err(|error| Wrong(format!("DATABASE_SCHEMA: {error}")))?;
-        Ok(Database {
-            options: options.application_name("ses-reports"),
-            schema,
-            timeout: Duration::from_secs(self.database_timeout),
-        })
-    }
+    Ok(Some(
+        options
+            .host(&address)
+            .application_name("ses-reports")
+            // A startup parameter that poolers refuse; no floating-point number is ever read.
+            .extra_float_digits(None),
+    ))
 }
 
 impl RulesArgs {

@@ -295,7 +295,8 @@ async fn adopt(args: &SchemaArgs, from: Option<&str>, rules: &RulesArgs) -> Resu
     let place = schema.adopt(&from).await?;
     let (options, name) = (schema.options.clone(), schema.name.clone());
     let tables = Legacy::connect(&options, place.clone()).await.map_err(schema::Error::from)?;
-    let store = Store::connect(options, name.clone(), CONVERT_TIMEOUT, 1).await.map_err(failed)?;
+    let store =
+        Store::connect(options, name.clone(), CONVERT_TIMEOUT, 1, true).await.map_err(failed)?;
     let done = baseline::convert(tables, &store, &name, &place, &rules.rules()).await;
     let done = done.map_err(|error| failed(format!("{error}: run it again to go on")))?;
     say(args.json, &done, baseline_text);

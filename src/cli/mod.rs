@@ -2,6 +2,7 @@
 
 mod decode;
 mod exit;
+mod grants;
 mod migrate;
 mod worker;
 
@@ -11,7 +12,9 @@ use std::process::ExitCode;
 use clap::builder::Resettable;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::config::{DatabaseArgs, DecodeArgs, HttpArgs, LogArgs, RulesArgs, WorkerArgs};
+use crate::config::{
+    DatabaseArgs, DecodeArgs, GrantsArgs, HttpArgs, LogArgs, RulesArgs, WorkerArgs,
+};
 use crate::{shutdown, telemetry};
 use exit::{DONE, Failure, USAGE, failed};
 
@@ -44,6 +47,8 @@ enum Command {
     /// See, try, apply, undo and check the changes of the schema
     #[command(subcommand)]
     Migrate(migrate::Command),
+    /// Print the SQL that gives the database roles their rights; no database, no AWS
+    Grants(GrantsArgs),
 }
 
 /// Runs what the arguments ask for.
@@ -56,6 +61,7 @@ pub fn main() -> ExitCode {
     let outcome =
         telemetry::init(&cli.log).map_err(Failure::from).and_then(|()| match &cli.command {
             Some(Command::Decode(args)) => decode::run(args),
+            Some(Command::Grants(args)) => grants::run(args),
             Some(Command::Migrate(command)) => in_runtime(migrate::run(command)),
             None => in_runtime(async {
                 if cli.worker.migrate_only {

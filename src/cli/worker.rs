@@ -80,27 +80,34 @@ async fn prepare(
     queue_url: String,
     settings: &WorkerSettings,
 ) -> Result<(Store, Queue), Failure> {
-    let schema = Schema::new(database.options.clone(), database.schema.clone());
     let status = if cli.worker.no_migrate {
-        schema.require().await
+        // Reading is enough, and goes through a pooler.
+        let schema = Schema::new(database.options.clone(), database.schema.clone());
+        schema.require().await.map_err(|error| failed(format!("PostgreSQL: {error}")))?
     } else {
-        schema.up(None).await.map(|(status, applied)| {
-            for migration in &applied {
-                tracing::info!(took_ms = migration.took.as_millis(), "applied {}", migration.name);
-            }
-            status
-        })
+        let schema = Schema::new(database.migration_options.clone(), database.schema.clone());
+        let (status, applied) =
+            schema.up(None).await.map_err(|error| unmigrated(&database, &error))?;
+        for migration in &applied {
+            tracing::info!(took_ms = migration.took.as_millis(), "applied {}", migration.name);
+        }
+        status
     };
-    let status = status.map_err(|error| failed(format!("PostgreSQL: {error}")))?;
     if status.is_newer() {
         tracing::warn!("{}", newer(&status));
     }
 
     // One connection per writer, one for the partitions.
     let connections = u32::from(cli.worker.writers) + 1;
-    let store = Store::connect(database.options, database.schema, database.timeout, connections)
-        .await
-        .map_err(|error| failed(format!("PostgreSQL: {error}")))?;
+    let store = Store::connect(
+        database.options,
+        database.schema,
+        database.timeout,
+        connections,
+        database.prepared_statements,
+    )
+    .await
+    .map_err(|error| failed(format!("PostgreSQL: {error}")))?;
     let visibility = Duration::from_secs(cli.worker.visibility_timeout.into());
     // An open long poll that is given up can still swallow messages until they become visible
     // again. A worker that is about to end by itself keeps its polls so short that it can let
@@ -125,6 +132,12 @@ async fn prepare(
         "consuming"
     );
     Ok((store, queue))
+}
+
+/// Says which of the two URLs it was.
+fn unmigrated(database: &Database, error: &schema::Error) -> Failure {
+    let place = if database.has_migration_url { "MIGRATION_DATABASE_URL" } else { "PostgreSQL" };
+    failed(format!("{place}: {error}"))
 }
 
 fn newer(status: &schema::Status) -> String {

@@ -8,6 +8,7 @@
 //! | `up`, `down`, `driver`, `apply`, `code`, `progress` | a migration is run, or undone |
 //! | `status`, `plan`, `verify`, `shadow`, `catalog` | what is, what would be, what should be |
 //! | `partitions` | months of details |
+//! | `grants` | who may do what |
 
 mod adopt;
 mod apply;
@@ -17,6 +18,7 @@ mod down;
 mod driver;
 mod embedded;
 pub mod files;
+pub mod grants;
 mod history;
 mod lint;
 mod lock;

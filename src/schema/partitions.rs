@@ -22,7 +22,8 @@ pub async fn ensure(
     month: Date,
 ) -> Result<bool, sqlx::Error> {
     let sql = format!("SELECT {}.aws_report_detail_ensure($1)", schema.quoted());
-    sqlx::query_scalar(AssertSqlSafe(sql)).bind(month).fetch_one(connection).await
+    // Once a month and process: not worth a prepared statement, which a pooler may not keep.
+    sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).bind(month).fetch_one(connection).await
 }
 
 /// Months (their first days) that should have a partition and have none: those of the reports'

@@ -15,6 +15,10 @@ pub enum Error {
     /// when it is tried again.
     #[error("another transaction was in the way")]
     Conflict,
+    /// A prepared statement is not there, or is another: a pooler has put another server in its
+    /// place. Only an operator can mend that.
+    #[error("{}: {POOLER}", explain(.0))]
+    Pooler(#[source] sqlx::Error),
     /// Anything else: the same batch may well be written later, if only after an operator has
     /// mended something.
     #[error("{}", explain(.0))]
@@ -22,6 +26,17 @@ pub enum Error {
     /// No answer in time.
     #[error("no answer from PostgreSQL within {0} s")]
     Timeout(u64),
+}
+
+/// What to do about [`Error::Pooler`].
+const POOLER: &str = "a pooler loses prepared statements: set PREPARED_STATEMENTS=false";
+
+impl Error {
+    /// What keeps a worker from writing, for whoever asks from outside.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        if matches!(self, Self::Pooler(_)) { POOLER } else { "PostgreSQL does not take writes" }
+    }
 }
 
 /// The SQLSTATE and the message of a refusal.
@@ -49,6 +64,14 @@ impl From<sqlx::Error> for Error {
         // but names no constraint.
         if code == "23514" && database.constraint().is_none() {
             return Self::MissingPartition;
+        }
+        // Undefined, or defined by another client. A statement of the same name that takes other
+        // parameters is a protocol violation.
+        if code == "26000"
+            || code == "42P05"
+            || (code == "08P01" && database.message().contains("prepared statement"))
+        {
+            return Self::Pooler(error);
         }
         // 40 transaction rollback: serialization failure, deadlock.
         if code.starts_with("40") {

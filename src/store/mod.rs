@@ -15,7 +15,7 @@ use time::Date;
 
 pub use check::{Check, Doubt, check};
 pub use error::{Error, Refusal, explain};
-pub use legacy::{Legacy, Rows};
+pub use legacy::{DetailAndReport, Legacy, Rows};
 pub use write::{DeadLetter, Written};
 
 use crate::schema::{SchemaName, partitions};
@@ -27,6 +27,9 @@ pub struct Store {
     schema: SchemaName,
     statements: Statements,
     timeout: Duration,
+    /// Whether statements stay prepared on their connection. Behind a pooler that hands out
+    /// another server with each transaction they must not.
+    prepared: bool,
     known: Mutex<Known>,
 }
 
@@ -53,7 +56,8 @@ fn begin(timeout: Duration) -> String {
 }
 
 impl Store {
-    /// Connects. `timeout` bounds each transaction from here; `connections` is how many may be open.
+    /// Connects. `timeout` bounds each transaction from here; `connections` is how many may be
+    /// open; `prepared` says whether statements may outlive their transaction.
     ///
     /// # Errors
     /// When no connection can be made within ten seconds.
@@ -62,6 +66,7 @@ impl Store {
         schema: SchemaName,
         timeout: Duration,
         connections: u32,
+        prepared: bool,
     ) -> Result<Self, Error> {
         let pool = PgPoolOptions::new()
             .max_connections(connections)
@@ -79,6 +84,7 @@ impl Store {
             pool,
             schema,
             timeout,
+            prepared,
             known: Mutex::default(),
         })
     }

@@ -80,7 +80,7 @@ impl Store {
         let outcome = tokio::time::timeout(self.timeout, work)
             .await
             .unwrap_or(Err(Error::Timeout(self.timeout.as_secs())));
-        if matches!(outcome, Err(Error::Timeout(_) | Error::Unavailable(_))) {
+        if matches!(outcome, Err(Error::Timeout(_) | Error::Pooler(_) | Error::Unavailable(_))) {
             // It may still wait for an answer, or lead to a server that has become a replica: the
             // next try gets a new one.
             drop(connection.detach());
@@ -117,6 +117,7 @@ impl Store {
         if !new_types.is_empty() {
             let (ids, names): (Vec<i64>, Vec<&str>) = new_types.iter().copied().unzip();
             sqlx::query(AssertSqlSafe(self.statements.report_types.as_str()))
+                .persistent(self.prepared)
                 .bind(ids)
                 .bind(names)
                 .execute(&mut *transaction)
@@ -148,6 +149,7 @@ impl Store {
         }
         let storable = |text: &str| text.replace('\0', "\u{fffd}");
         let done = sqlx::query(AssertSqlSafe(self.statements.dead_letters.as_str()))
+            .persistent(self.prepared)
             .bind(column(letters, |letter| letter.id))
             .bind(column(letters, |letter| storable(letter.body)))
             .bind(column(letters, |letter| letter.reason.as_str()))
@@ -172,6 +174,7 @@ impl Store {
             columns.reports.iter().map(of).collect()
         }
         let mut query = sqlx::query_as(AssertSqlSafe(self.statements.write.as_str()))
+            .persistent(self.prepared)
             .bind(detail(columns, |row| row.report.id))
             .bind(detail(columns, |row| row.detail.id))
             .bind(detail(columns, |row| row.detail.timestamp))

@@ -5,7 +5,8 @@ use tokio::sync::watch;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Closed {
-    database_away: bool,
+    /// Why, if it is.
+    database_away: Option<&'static str>,
     deletes_refused: bool,
 }
 
@@ -33,13 +34,13 @@ impl Gate {
         *self.closed.borrow() != Closed::default()
     }
 
-    /// Whether the database is why.
-    pub(super) fn is_database_away(&self) -> bool {
+    /// What the database is waited for, if it is.
+    pub(super) fn database_away(&self) -> Option<&'static str> {
         self.closed.borrow().database_away
     }
 
-    /// Tells that the database answers or does not; true if that is news.
-    pub(super) fn set_database_away(&self, away: bool) -> bool {
+    /// Tells that the database answers, or why it does not; true if that is news.
+    pub(super) fn set_database_away(&self, away: Option<&'static str>) -> bool {
         self.closed
             .send_if_modified(|closed| std::mem::replace(&mut closed.database_away, away) != away)
     }

@@ -49,8 +49,8 @@ impl Health {
     /// What keeps the worker from its work, if anything does.
     #[must_use]
     pub fn trouble(&self) -> Option<&'static str> {
-        if self.gate.is_database_away() {
-            Some("PostgreSQL does not take writes")
+        if let Some(reason) = self.gate.database_away() {
+            Some(reason)
         } else if self.receiving.is_failing() {
             Some("SQS does not answer receives")
         } else if self.deleting.is_failing() {

@@ -142,14 +142,14 @@ async fn until_written(
             let error = match attempt {
                 Ok(written) => {
                     stats::committed(part, began.elapsed());
-                    if shared.health.gate.set_database_away(false) {
+                    if shared.health.gate.set_database_away(None) {
                         tracing::info!("PostgreSQL answers again; receiving");
                     }
                     return Ok(written);
                 }
                 Err(Error::Refused(refusal)) => {
                     // A refusal is an answer.
-                    shared.health.gate.set_database_away(false);
+                    shared.health.gate.set_database_away(None);
                     return Err(refusal);
                 }
                 Err(error) => error,
@@ -160,7 +160,7 @@ async fn until_written(
             if matches!(error, Error::Conflict) {
                 tracing::debug!("another worker writes the same rows; trying again");
             } else {
-                shared.health.gate.set_database_away(true);
+                shared.health.gate.set_database_away(Some(error.reason()));
                 tracing::warn!(%error, messages = part.len(), delay_ms = delay.as_millis(), "could not write; holding the batch, not receiving");
             }
             tokio::time::sleep(delay).await;

@@ -32,6 +32,14 @@ async fn wrong_settings_are_one_line_and_code_2() {
         (&[("DATABASE_URL", "postgres://u:s3cret@h:port/d")], &[], "DATABASE_URL cannot be read"),
         (&[database], &[], "SQS_QUEUE_URL is missing"),
         (
+            &[database, ("MIGRATION_DATABASE_URL", "mysql://u:s3cret@h/d")],
+            &["--migrate-only"],
+            "MIGRATION_DATABASE_URL is no PostgreSQL URL",
+        ),
+        (&[("MIGRATION_DATABASE_URL", database.1)], &[], "DATABASE_URL is missing"),
+        (&[("DATABASE_SCHEMA", "aws_reports")], &["grants", "--reader", "pg_x"], "--reader"),
+        (&[], &["grants", "--owner", "same", "--worker", "same"], "given twice"),
+        (
             &[database, ("SQS_QUEUE_URL", "arn:aws:sqs:eu-west-1:1:q")],
             &[],
             "SQS_QUEUE_URL is no URL",
@@ -66,6 +74,8 @@ async fn an_unreachable_database_is_one_line_and_code_1() {
         [("DATABASE_URL", "postgres://u:s3cret@127.0.0.1:9/d"), ("SQS_QUEUE_URL", QUEUE)];
     assert_one_line(&run(&settings, &[]).await, 1, "PostgreSQL: ");
     assert_one_line(&run(&settings, &["--migrate-only"]).await, 1, "onnection refused");
+    let settings = [("MIGRATION_DATABASE_URL", settings[0].1)];
+    assert_one_line(&run(&settings, &["--migrate-only"]).await, 1, "MIGRATION_DATABASE_URL: ");
 }
 
 #[tokio::test]
@@ -146,8 +156,11 @@ async fn variables_that_are_empty_or_false_are_not_set() {
     assert_one_line(&run(&image, &[]).await, 2, "SQS_QUEUE_URL is missing");
     let ended = run(&image, &["--migrate-only"]).await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let decoded = run(&[("POLLERS", "many")], &["decode", "/dev/null"]).await;
+    let settings = [("POLLERS", "many"), ("REPORT_TYPE_TAG", ""), ("DATABASE_SCHEMA", "")];
+    let decoded = run(&settings, &["decode", "/dev/null"]).await;
     assert_eq!(decoded.code, Some(0), "{}", decoded.stderr);
+    let granted = run(&settings, &["grants"]).await;
+    assert_eq!(granted.code, Some(0), "{}", granted.stderr);
 }
 
 #[tokio::test]

@@ -54,14 +54,14 @@ async fn assert_exactly_right(database: &Database, queue: &Queue) {
 async fn after_sigterm_a_second_worker_finishes() {
     let (queue, database) = (Queue::deploy().await, Database::migrated().await);
     fill(&queue).await;
-    let mut worker = Worker::start(&database.url(), &queue.url, &[]);
+    let mut worker = Worker::start(&database, &queue.url, &[]);
     some_are_written(&database).await;
     let (status, took) = worker.terminate().await;
     assert!(status.success(), "{}", worker.log());
     assert!(took < Duration::from_secs(25), "it took {took:?}:\n{}", worker.log());
     let (visible, _) = queue.counts().await;
     assert!(visible > 0, "it was stopped in the middle");
-    Worker::until_idle_for("7", &database.url(), &queue.url, &[]).await;
+    Worker::until_idle_for("7", &database, &queue.url, &[]).await;
     assert_exactly_right(&database, &queue).await;
 }
 
@@ -69,14 +69,14 @@ async fn after_sigterm_a_second_worker_finishes() {
 async fn after_kill_9_a_second_worker_finishes() {
     let (queue, database) = (Queue::deploy().await, Database::migrated().await);
     fill(&queue).await;
-    let mut worker = Worker::start(&database.url(), &queue.url, &[]);
+    let mut worker = Worker::start(&database, &queue.url, &[]);
     some_are_written(&database).await;
     worker.signal("KILL").await;
     assert!(!worker.wait().await.success());
     let (visible, hidden) = queue.counts().await;
     assert!(visible > 0 && hidden > 0, "it died with messages in its hands");
     // Longer than the messages stay hidden.
-    Worker::until_idle_for("8", &database.url(), &queue.url, &[]).await;
+    Worker::until_idle_for("8", &database, &queue.url, &[]).await;
     assert_exactly_right(&database, &queue).await;
 }
 
@@ -86,7 +86,7 @@ async fn a_second_signal_stops_at_once() {
     // A lock that nobody gives back makes the write, and so the drain, last.
     let _lock = database.lock_reports().await;
     queue.send(&[event::send(&message_id(1), &["jane@example.com"]).to_string()]).await;
-    let mut worker = Worker::start(&database.url(), &queue.url, &["--no-migrate"]);
+    let mut worker = Worker::start(&database, &queue.url, &[]);
     eventually("the write waits for the lock", || async {
         database.one::<i64>("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'").await > 0
     })
@@ -109,9 +109,9 @@ async fn what_cannot_be_written_before_the_deadline_is_given_back() {
         .collect();
     queue.send(&bodies).await;
     let mut worker = Worker::start(
-        &database.url(),
+        &database,
         &queue.url,
-        &["--no-migrate", "--visibility-timeout", "3600", "--max-in-flight", "600"],
+        &["--visibility-timeout", "3600", "--max-in-flight", "600"],
     );
     eventually("the worker is full", || async {
         let before = queue.counts().await;

@@ -71,9 +71,9 @@ async fn each_ends_as_the_contract_says() {
         dead.iter().map(|(_, body)| body.clone()).chain(acknowledged).chain(events).collect();
     // Twice, as SQS may.
     queue.send(&bodies).await;
-    let log = Worker::until_idle(&database.url(), &queue.url, &[]).await;
+    let log = Worker::until_idle(&database, &queue.url, &[]).await;
     queue.send(&bodies[dead.len()..]).await;
-    Worker::until_idle(&database.url(), &queue.url, &[]).await;
+    Worker::until_idle(&database, &queue.url, &[]).await;
 
     assert_eq!(queue.counts().await, (0, 0), "nothing stays in the queue");
     assert_eq!(
@@ -124,7 +124,7 @@ async fn a_message_that_postgresql_refuses_is_found_in_its_batch() {
         })
         .collect();
     queue.send(&bodies).await;
-    Worker::until_idle(&database.url(), &queue.url, &["--batch-linger", "1000"]).await;
+    Worker::until_idle(&database, &queue.url, &["--batch-linger", "1000"]).await;
     assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_report_detail").await, 58 * 2);
     let letters = database.rows("SELECT reason, detail, body FROM aws_report_dead_letter").await;
     assert_eq!(letters.len(), 2);
@@ -148,7 +148,7 @@ async fn a_message_that_postgresql_refuses_in_any_form_stops_nobody() {
     let mut mail = event::mail(&event::message_id(13), &["jane@example.com"]);
     mail["commonHeaders"] = json!({"subject": "thirteen"});
     queue.send(&[event::event("Send", "send", json!({}), mail).to_string()]).await;
-    let mut worker = Worker::start(&database.url(), &queue.url, &[]);
+    let mut worker = Worker::start(&database, &queue.url, &[]);
     eventually("it is left to the queue", || async {
         worker.log().contains("leaving the message to the queue")
     })

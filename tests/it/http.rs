@@ -9,7 +9,7 @@ use crate::support::process::{Worker, eventually, run};
 use crate::support::queue::Queue;
 
 /// The status and the body of a GET; `None` while nobody listens.
-async fn get(address: &str, path: &str) -> Option<(u16, String)> {
+pub async fn get(address: &str, path: &str) -> Option<(u16, String)> {
     let mut stream = TcpStream::connect(address).await.ok()?;
     let request = format!("GET {path} HTTP/1.1\r\nhost: worker\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;
@@ -20,7 +20,7 @@ async fn get(address: &str, path: &str) -> Option<(u16, String)> {
     Some((status, body.to_owned()))
 }
 
-fn free_address() -> String {
+pub fn free_address() -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").to_string()
 }
@@ -29,7 +29,7 @@ fn free_address() -> String {
 async fn it_tells_whether_it_works_and_what_it_did() {
     let (queue, database) = (Queue::deploy().await, Database::migrated().await);
     let address = free_address();
-    let mut worker = Worker::start(&database.url(), &queue.url, &["--http-addr", &address]);
+    let mut worker = Worker::start(&database, &queue.url, &["--http-addr", &address]);
     let send = event::send(&message_id(1), &["jane@example.com"]).to_string();
     queue.send(&[send.clone(), "poison".to_owned()]).await;
     let shows = async |line: &str| {

@@ -62,3 +62,23 @@ fn only_the_schema_module_runs_ddl() {
 fn only_the_queue_module_speaks_to_sqs() {
     assert_eq!(trespassers(&["queue"], &["aws_sdk_sqs::", "aws_config::"]), [""; 0]);
 }
+
+/// Behind a pooler in transaction mode the next transaction may meet another session.
+#[test]
+fn the_worker_leaves_nothing_in_a_session() {
+    let on_its_way = ["store", "worker", "schema/partitions.rs"].map(|place| src().join(place));
+    let of_the_worker = sources(&src())
+        .into_iter()
+        .filter(|(path, _)| on_its_way.iter().any(|place| path.starts_with(place)));
+    for (path, text) in of_the_worker {
+        assert_eq!(
+            text.matches("sqlx::query").count(),
+            text.matches(".persistent(").count(),
+            "{} leaves it to sqlx whether a statement outlives its transaction",
+            path.display()
+        );
+        for word in ["pg_advisory_lock", "pg_try_advisory_lock", "LISTEN", "SET SESSION", "TEMP"] {
+            assert!(!text.contains(word), "{} says {word}", path.display());
+        }
+    }
+}

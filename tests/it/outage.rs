@@ -17,8 +17,7 @@ const OUTAGE: Duration = Duration::from_secs(30);
 #[tokio::test]
 async fn the_worker_outlives_postgresql_being_stopped_for_30_seconds() {
     let server = PostgreSql::start().await;
-    let (queue, database) = (Queue::deploy().await, Database::on(&server.url()).await);
-    process::migrate(&database.url()).await;
+    let (queue, database) = (Queue::deploy().await, Database::migrated_on(&server.url()).await);
     let bodies: Vec<String> = (0..MESSAGES)
         .map(|number| {
             event::send(&message_id(number), &[format!("p{number}@example.com").as_str()])
@@ -26,7 +25,7 @@ async fn the_worker_outlives_postgresql_being_stopped_for_30_seconds() {
         })
         .collect();
     queue.send(&bodies).await;
-    let mut worker = Worker::start(&database.url(), &queue.url, &["--exit-when-idle", "8"]);
+    let mut worker = Worker::start(&database, &queue.url, &["--exit-when-idle", "8"]);
     eventually("a part of the messages is written", || async {
         database.one::<i64>("SELECT count(*) FROM aws_report_detail").await > 500
     })
@@ -73,8 +72,8 @@ async fn the_worker_outlives_a_failover_to_a_read_only_server() {
         |sql: &str| format!("BEGIN READ WRITE; ALTER DATABASE {} {sql}; COMMIT", database.name);
     database.execute(&read_only("SET default_transaction_read_only = on")).await;
     queue.send(&[event::send(&message_id(1), &["jane@example.com"]).to_string()]).await;
-    let arguments = ["--no-migrate", "--exit-when-idle", "3"];
-    let mut worker = Worker::start(&database.url(), &queue.url, &arguments);
+    let arguments = ["--exit-when-idle", "3"];
+    let mut worker = Worker::start(&database, &queue.url, &arguments);
     eventually("the write is refused", || async { worker.log().contains("25006") }).await;
     database.execute(&read_only("RESET default_transaction_read_only")).await;
     assert!(worker.wait().await.success(), "{}", worker.log());
@@ -86,8 +85,8 @@ async fn writes_that_are_given_up_do_not_pile_up_in_postgresql() {
     let (queue, database) = (Queue::deploy().await, Database::migrated().await);
     let lock = database.lock_reports().await;
     queue.send(&[event::send(&message_id(1), &["jane@example.com"]).to_string()]).await;
-    let arguments = ["--no-migrate", "--database-timeout", "1", "--exit-when-idle", "3"];
-    let mut worker = Worker::start(&database.url(), &queue.url, &arguments);
+    let arguments = ["--database-timeout", "1", "--exit-when-idle", "3"];
+    let mut worker = Worker::start(&database, &queue.url, &arguments);
     eventually("some writes are given up", || async {
         worker.log().matches("could not write").count() >= 5
     })
@@ -102,7 +101,8 @@ async fn writes_that_are_given_up_do_not_pile_up_in_postgresql() {
 /// A worker on a scripted queue.
 fn worker(database: &Database, stub: &Stub, arguments: &[&str]) -> tokio::process::Command {
     let settings = [
-        ("DATABASE_URL", &*database.url()),
+        ("DATABASE_URL", &*database.url_of("worker")),
+        ("NO_MIGRATE", "true"),
         ("SQS_QUEUE_URL", &*stub.queue_url()),
         ("AWS_ENDPOINT_URL", &*stub.endpoint),
     ];

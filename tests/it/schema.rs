@@ -14,7 +14,6 @@ use crate::support::database::Database;
 use crate::support::event::{self, message_id};
 use crate::support::process::{self, Worker, eventually, run};
 use crate::support::queue::Queue;
-use crate::support::unique;
 
 fn newest() -> i64 {
     i64::from(ses_reports::schema::newest())
@@ -73,7 +72,8 @@ async fn a_worker_that_waits_for_a_migrator_heeds_a_signal() {
     let mut other = database.pool.acquire().await.expect("a connection");
     let key = "SELECT pg_advisory_lock(hashtext('ses-reports migrate'), hashtext('aws_reports'))";
     sqlx::raw_sql(key).execute(&mut *other).await.expect("the lock");
-    let mut worker = Worker::start(&database.url(), "http://127.0.0.1:9/1/q", &[]);
+    let mut worker =
+        Worker::start_with(&[("DATABASE_URL", &database.url())], "http://127.0.0.1:9/1/q", &[]);
     let asks = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'ses-reports migrate' AND datname = current_database()";
     eventually("the worker asks for the lock", || async { database.one::<i64>(asks).await == 1 })
         .await;
@@ -128,7 +128,7 @@ async fn a_newer_database_is_served_with_a_warning() {
         .execute("INSERT INTO refinery_schema_history VALUES (9999, 'later', '2026-11-21T00:00:00Z', '1')")
         .await;
     queue.send(&[event::send(&message_id(1), &["jane@example.com"]).to_string()]).await;
-    let log = Worker::until_idle(&database.url(), &queue.url, &[]).await;
+    let log = Worker::until_idle(&database, &queue.url, &[]).await;
     assert!(log.contains("version 9999, newer than this binary knows"), "{log}");
     assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_reports").await, 1);
     let ended = process::migrate(&database.url()).await;
@@ -145,42 +145,15 @@ async fn an_older_database_is_refused_without_migrating() {
     assert!(ended.stderr.contains("--migrate-only"), "{}", ended.stderr);
 }
 
-/// A role that may read and write the tables, and nothing else.
-struct Role {
-    name: String,
-    url: String,
-}
-
-impl Role {
-    async fn new(database: &Database) -> Self {
-        let name = unique("it_role").replace('-', "_");
-        database
-            .execute(&format!(
-                "CREATE ROLE {name} LOGIN PASSWORD 'worker';
-                GRANT USAGE ON SCHEMA aws_reports TO {name};
-                GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA aws_reports TO {name}"
-            ))
-            .await;
-        let host = database.host();
-        Self { url: format!("postgres://{name}:worker@{host}"), name }
-    }
-
-    async fn drop(self, database: &Database) {
-        database.execute(&format!("DROP OWNED BY {0}; DROP ROLE {0}", self.name)).await;
-    }
-}
-
 #[tokio::test]
 async fn a_worker_that_may_change_no_schema_works_on_a_current_one() {
     let (queue, database) = (Queue::deploy().await, Database::migrated().await);
-    let role = Role::new(&database).await;
     // Its month has no partition yet.
     let mut send = event::send(&message_id(1), &["jane@example.com"]);
     send["mail"]["timestamp"] = serde_json::json!("2015-05-05T05:05:05Z");
     queue.send(&[send.to_string()]).await;
-    Worker::until_idle(&role.url, &queue.url, &[]).await;
+    Worker::until_idle(&database, &queue.url, &[]).await;
     assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_report_detail_2015_05").await, 1);
-    role.drop(&database).await;
 }
 
 #[tokio::test]
@@ -258,7 +231,7 @@ async fn two_creators_of_one_month_do_not_race() {
 #[tokio::test]
 async fn the_worker_creates_four_months() {
     let (queue, database) = (Queue::deploy().await, Database::migrated().await);
-    Worker::until_idle(&database.url(), &queue.url, &[]).await;
+    Worker::until_idle(&database, &queue.url, &[]).await;
     let months: i64 = database
         .one("SELECT count(*) FROM pg_inherits WHERE inhparent = 'aws_report_detail'::regclass")
         .await;

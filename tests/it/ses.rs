@@ -42,7 +42,7 @@ async fn the_story_of_the_demo_is_told_right() {
         let (queue, database) = (Queue::deploy_with(arguments).await, Database::migrated().await);
         let story = ["--topic", &queue.topic_arn, "--configuration-set", &queue.configuration_set];
         python("story.py", &story).await;
-        let log = Worker::until_idle(&database.url(), &queue.url, &[]).await;
+        let log = Worker::until_idle(&database, &queue.url, &[]).await;
 
         let reports = database.rows("SELECT * FROM aws_reports ORDER BY user_email").await;
         let fates: Vec<(&str, String)> = reports.iter().map(fate).collect();

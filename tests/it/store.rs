@@ -10,7 +10,7 @@ use crate::support::queue::Queue;
 async fn consumed(queue: &Queue, database: &Database, events: &[Value]) {
     let bodies: Vec<String> = events.iter().map(Value::to_string).collect();
     queue.send(&bodies).await;
-    Worker::until_idle(&database.url(), &queue.url, &[]).await;
+    Worker::until_idle(database, &queue.url, &[]).await;
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ async fn order_duplicates_and_workers_change_nothing() {
     let in_order = Database::migrated().await;
     queue.send(&bodies).await;
     let settings = ["--pollers", "1", "--writers", "1", "--batch-rows", "100"];
-    Worker::until_idle(&in_order.url(), &queue.url, &settings).await;
+    Worker::until_idle(&in_order, &queue.url, &settings).await;
 
     let mut shuffled = bodies.clone();
     let mut random = fastrand::Rng::with_seed(30);
@@ -61,10 +61,9 @@ async fn order_duplicates_and_workers_change_nothing() {
     random.shuffle(&mut shuffled);
     let any_order = Database::migrated().await;
     queue.send(&shuffled).await;
-    let (first, second) = (any_order.url(), any_order.url());
     tokio::join!(
-        Worker::until_idle(&first, &queue.url, &["--batch-rows", "37"]),
-        Worker::until_idle(&second, &queue.url, &["--writers", "3"]),
+        Worker::until_idle(&any_order, &queue.url, &["--batch-rows", "37"]),
+        Worker::until_idle(&any_order, &queue.url, &["--writers", "3"]),
     );
     assert_eq!(queue.counts().await, (0, 0));
 

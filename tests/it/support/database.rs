@@ -6,7 +6,11 @@ use serde_json::Value;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgPool};
 
+use super::process::{migrate, run};
 use super::{setting, unique};
+
+/// The roles of `ses-reports grants`, by its flags.
+const ROLES: [&str; 4] = ["owner", "worker", "reader", "sender"];
 
 /// A database of its own, dropped with this value.
 pub struct Database {
@@ -33,14 +37,46 @@ impl Database {
         Self { name, pool, server: server.to_owned() }
     }
 
-    /// A database with the schema in it.
+    /// A database as the README has it deployed: with the roles of `ses-reports grants`, and
+    /// migrated by the owner.
     pub async fn migrated() -> Self {
-        let database = Self::empty().await;
-        super::process::migrate(&database.url()).await;
+        Self::migrated_on(&setting("DATABASE_URL")).await
+    }
+
+    /// The same on some server.
+    pub async fn migrated_on(server: &str) -> Self {
+        let database = Self::on(server).await;
+        for role in ROLES {
+            let name = database.role(role);
+            database.execute(&format!("CREATE ROLE {name} LOGIN PASSWORD 'it'")).await;
+        }
+        database.grant_as(&database.url()).await;
+        migrate(&database.url_of("owner")).await;
+        database.grant_as(&database.url_of("owner")).await;
         database
     }
 
-    /// Its `DATABASE_URL`.
+    /// Gives its roles the rights that `ses-reports grants` prints.
+    pub async fn grant_as(&self, url: &str) {
+        let roles = ROLES.map(|role| (format!("--{role}"), self.role(role)));
+        let mut arguments = vec!["grants"];
+        arguments.extend(roles.iter().flat_map(|(flag, name)| [&**flag, &**name]));
+        let printed = run(&[], &arguments).await;
+        assert_eq!(printed.code, Some(0), "{}", printed.stderr);
+        execute(url, &printed.stdout).await;
+    }
+
+    /// The name of a role of its own; roles belong to the whole server.
+    pub fn role(&self, role: &str) -> String {
+        format!("{}_{role}", self.name)
+    }
+
+    /// Its `DATABASE_URL` for a role.
+    pub fn url_of(&self, role: &str) -> String {
+        format!("postgres://{}:it@{}", self.role(role), self.host())
+    }
+
+    /// Its `DATABASE_URL` for whom nothing is forbidden.
     pub fn url(&self) -> String {
         let (server, _) = self.server.rsplit_once('/').expect("a URL with a database");
         format!("{server}/{}", self.name)
@@ -95,14 +131,19 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        let (server, sql) =
-            (self.server.clone(), format!("DROP DATABASE {} WITH (FORCE)", self.name));
+        let server = self.server.clone();
+        let drops = [
+            format!("DROP DATABASE {} WITH (FORCE)", self.name),
+            format!("DROP ROLE IF EXISTS {}", ROLES.map(|role| self.role(role)).join(", ")),
+        ];
         // A drop cannot wait inside the test's runtime. A server that is gone took it along.
         let dropping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
                 let mut connection = PgConnectOptions::from_str(&server)?.connect().await?;
-                sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;
+                for sql in drops {
+                    sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;
+                }
                 connection.close().await
             })
         });

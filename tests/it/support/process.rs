@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use tokio::process::{Child, Command};
 
+use super::database::Database;
+
 /// How long anything here may take before the test fails.
 pub const PATIENCE: Duration = Duration::from_mins(2);
 
@@ -20,7 +22,9 @@ pub struct Ended {
 pub fn ses_reports(settings: &[(&str, &str)], arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ses-reports"));
     command.args(arguments).kill_on_drop(true).stdin(Stdio::null());
-    for name in ["DATABASE_URL", "SQS_QUEUE_URL", "LOG_FILTER", "LOG_FORMAT"] {
+    let own =
+        ["DATABASE_URL", "MIGRATION_DATABASE_URL", "SQS_QUEUE_URL", "LOG_FILTER", "LOG_FORMAT"];
+    for name in own {
         command.env_remove(name);
     }
     command.envs(settings.iter().copied());
@@ -54,15 +58,19 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts a worker. Messages stay hidden for five seconds only, so that tests of crashes need
-    /// not wait longer; the worker renews that while it holds them.
-    pub fn start(database_url: &str, queue_url: &str, arguments: &[&str]) -> Self {
+    /// Starts a worker as the README has it deployed: under the worker's role, which may do what a
+    /// worker does and nothing else, and without migrating.
+    pub fn start(database: &Database, queue_url: &str, arguments: &[&str]) -> Self {
+        let settings = [("DATABASE_URL", &*database.url_of("worker")), ("NO_MIGRATE", "true")];
+        Self::start_with(&settings, queue_url, arguments)
+    }
+
+    /// Starts a worker with settings of the test's own. Messages stay hidden for five seconds only,
+    /// so that tests of crashes need not wait longer; the worker renews that while it holds them.
+    pub fn start_with(settings: &[(&str, &str)], queue_url: &str, arguments: &[&str]) -> Self {
         let log = tempfile::NamedTempFile::new().expect("a temporary file");
-        let settings = [
-            ("DATABASE_URL", database_url),
-            ("SQS_QUEUE_URL", queue_url),
-            ("VISIBILITY_TIMEOUT", "5"),
-        ];
+        let settings =
+            [&[("SQS_QUEUE_URL", queue_url), ("VISIBILITY_TIMEOUT", "5")], settings].concat();
         let child = ses_reports(&settings, arguments)
             .stderr(log.reopen().expect("the log opens"))
             .spawn()
@@ -71,22 +79,26 @@ impl Worker {
     }
 
     /// Consumes until the queue is idle, and asserts that all went well.
-    pub async fn until_idle(database_url: &str, queue_url: &str, arguments: &[&str]) -> String {
-        Self::until_idle_for("3", database_url, queue_url, arguments).await
+    pub async fn until_idle(database: &Database, queue_url: &str, arguments: &[&str]) -> String {
+        Self::until_idle_for("3", database, queue_url, arguments).await
     }
 
     /// The same with another time of idleness, in seconds.
     pub async fn until_idle_for(
         seconds: &str,
-        database_url: &str,
+        database: &Database,
         queue_url: &str,
         arguments: &[&str],
     ) -> String {
         let arguments = [&["--exit-when-idle", seconds], arguments].concat();
-        let mut worker = Self::start(database_url, queue_url, &arguments);
-        let status = worker.wait().await;
-        assert!(status.success(), "{}", worker.log());
-        worker.log()
+        Self::start(database, queue_url, &arguments).ends_well().await
+    }
+
+    /// Waits for the end, asserts that it is a good one, and returns the log.
+    pub async fn ends_well(mut self) -> String {
+        let status = self.wait().await;
+        assert!(status.success(), "{}", self.log());
+        self.log()
     }
 
     /// Waits for the end.

@@ -23,7 +23,7 @@ impl PostgreSql {
             bin: programs().await,
             port,
         };
-        server.give_to_owner().await;
+        give_to_owner(server.folder.path()).await;
         server
             .program(
                 "initdb",
@@ -66,15 +66,6 @@ impl PostgreSql {
         self.folder.path().join("data").to_string_lossy().into_owned()
     }
 
-    /// PostgreSQL refuses to run as root: then it runs as the user that its package made.
-    async fn give_to_owner(&self) {
-        if is_root().await {
-            let given =
-                Command::new("chown").arg("postgres").arg(self.folder.path()).status().await;
-            assert!(given.expect("chown starts").success(), "the user postgres exists");
-        }
-    }
-
     async fn program(&self, name: &str, arguments: &[&str]) {
         let status = as_owner(is_root().await, &self.bin.join(name), arguments).status().await;
         assert!(status.expect("it starts").success(), "{name} {arguments:?}");
@@ -96,7 +87,17 @@ impl Drop for PostgreSql {
     }
 }
 
-fn as_owner(is_root: bool, program: &std::path::Path, arguments: &[&str]) -> Command {
+/// PostgreSQL and `PgBouncer` refuse to run as root: then they run as the user that PostgreSQL's
+/// package made, who gets this folder and what is in it.
+pub(super) async fn give_to_owner(folder: &std::path::Path) {
+    if is_root().await {
+        let given = Command::new("chown").args(["-R", "postgres"]).arg(folder).status().await;
+        assert!(given.expect("chown starts").success(), "the user postgres exists");
+    }
+}
+
+/// A command that runs as that user, with nothing of our environment.
+pub(super) fn as_owner(is_root: bool, program: &std::path::Path, arguments: &[&str]) -> Command {
     let mut command = if is_root {
         let mut command = Command::new("setpriv");
         command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]).arg(program);
@@ -109,7 +110,7 @@ fn as_owner(is_root: bool, program: &std::path::Path, arguments: &[&str]) -> Com
     command
 }
 
-async fn is_root() -> bool {
+pub(super) async fn is_root() -> bool {
     let output = Command::new("id").arg("-u").output().await.expect("id starts");
     output.stdout == b"0\n"
 }

@@ -1,0 +1,312 @@
+//! The rights of the roles: who owns the schema, and who may do what in it.
+//!
+//! [`OBJECTS`] is the whole of it. What a role is not given there it has not: the SQL takes away
+//! everything else first, so it is run again after each migration.
+
+use std::fmt::Write as _;
+
+use super::{SchemaName, newest};
+
+/// The roles that rights are for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Roles {
+    /// Owns the schema and migrates it.
+    pub owner: RoleName,
+    /// Consumes with `--no-migrate`.
+    pub worker: RoleName,
+    /// Reads tables and views.
+    pub reader: Option<RoleName>,
+    /// Sends mail, and makes the report rows of it.
+    pub sender: Option<RoleName>,
+}
+
+/// The name of a role. It is pasted into SQL, into comments of it too, so it is checked once, here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RoleName(String);
+
+impl RoleName {
+    /// A name of 1 to 63 bytes without control characters that PostgreSQL does not keep for itself.
+    ///
+    /// # Errors
+    /// A line that says what a name may be.
+    pub fn new(name: &str) -> Result<Self, String> {
+        let fits = (1..=63).contains(&name.len())
+            && !name.contains(char::is_control)
+            && !name.starts_with("pg_")
+            && name != "public"
+            && name != "none";
+        if fits {
+            Ok(Self(name.to_owned()))
+        } else {
+            Err(format!(
+                "{name:?} is no role name: use up to 63 bytes without control characters, not public, none or pg_…"
+            ))
+        }
+    }
+
+    /// The name as SQL takes it.
+    #[must_use]
+    pub fn quoted(&self) -> String {
+        format!("\"{}\"", self.0.replace('"', "\"\""))
+    }
+
+    /// The bare name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Something in the schema, and the rights to it.
+#[derive(Debug, Clone, Copy)]
+pub struct Object {
+    /// A table or view by its name, a function with the types of its arguments.
+    pub name: &'static str,
+    rights: Rights,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Rights {
+    /// The reader may always SELECT.
+    Table { worker: &'static str, sender: &'static str },
+    /// For everybody, as PostgreSQL has it: it computes, or it is a trigger.
+    Open,
+    /// Runs with the owner's rights, and only for the worker.
+    WorkerOnly,
+}
+
+const fn table(name: &'static str, worker: &'static str, sender: &'static str) -> Object {
+    Object { name, rights: Rights::Table { worker, sender } }
+}
+
+const fn open(name: &'static str) -> Object {
+    Object { name, rights: Rights::Open }
+}
+
+const fn worker_only(name: &'static str) -> Object {
+    Object { name, rights: Rights::WorkerOnly }
+}
+
+/// The columns of a report that its events change.
+macro_rules! folded {
+    () => {
+        "report_type, user_id, source_email, subject, send_at, bounce_at, complaint_at, delivery_at, \
+         reject_at, open_at, click_at, rendering_failure_at, delivery_delay_at, subscription_at, \
+         bounce_type, bounce_sub_type, open_count, click_count"
+    };
+}
+
+/// Everything in the schema. What the worker has is what the statements of `src/store/` need and
+/// no more; `ON CONFLICT … DO UPDATE` needs SELECT on what it compares.
+pub const OBJECTS: &[Object] = &[
+    table("refinery_schema_history", "SELECT", ""),
+    table("aws_report_type", "INSERT (id, report_name)", "INSERT (id, report_name), SELECT"),
+    table(
+        "aws_reports",
+        concat!(
+            "INSERT (id, user_email, message_id, ",
+            folded!(),
+            "), SELECT (id, ",
+            folded!(),
+            "), UPDATE (",
+            folded!(),
+            ")"
+        ),
+        "INSERT (id, message_id, user_email, user_id, report_type, source_email, subject), \
+         SELECT (id, user_id, report_type), UPDATE (user_id, report_type)",
+    ),
+    table(
+        "aws_report_detail",
+        "INSERT (id, notification_message_id, report_id, event_type, message_id, \"timestamp\", \
+         \"from\", \"to\", subject, other_info), SELECT (report_id, event_type)",
+        "",
+    ),
+    table(
+        "aws_report_dead_letter",
+        "INSERT (id, body, reason, detail, sqs_message_id, sent_at, receive_count)",
+        "",
+    ),
+    table("aws_report_backfill", "SELECT, INSERT, UPDATE", ""),
+    open("aws_report_address(text)"),
+    open("aws_report_shorten(text, integer)"),
+    open("aws_report_email(text)"),
+    open("aws_report_uuid(bigint, bytea)"),
+    open("aws_report_id(text, text)"),
+    open("aws_report_type_id(text)"),
+    open("aws_reports_touch()"),
+    open("aws_report_is_suppressed(text)"),
+    open("aws_report_bounce_order(text, text)"),
+    open("aws_report_detail_partition(date)"),
+    open("aws_report_detail_is_attached(text)"),
+    worker_only("aws_report_detail_ensure(date)"),
+];
+
+/// A right that a role gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// What it is a right to, such as `TABLE "aws_reports".aws_reports`.
+    pub on: String,
+    /// The right, with its columns.
+    pub rights: &'static str,
+    /// Who gets it.
+    pub to: RoleName,
+}
+
+/// The rights of all roles but the owner, who has all.
+#[must_use]
+pub fn grants(schema: &SchemaName, roles: &Roles) -> Vec<Grant> {
+    let mut grants = Vec::new();
+    let mut grant = |on: String, rights, to: Option<&RoleName>| {
+        if let (Some(to), false) = (to, str::is_empty(rights)) {
+            grants.push(Grant { on, rights, to: to.clone() });
+        }
+    };
+    let (worker, reader, sender) =
+        (Some(&roles.worker), roles.reader.as_ref(), roles.sender.as_ref());
+    let quoted = schema.quoted();
+    for role in [worker, reader, sender] {
+        grant(format!("SCHEMA {quoted}"), "USAGE", role);
+    }
+    for object in OBJECTS {
+        match object.rights {
+            Rights::Table { worker: of_worker, sender: of_sender } => {
+                let on = format!("TABLE {quoted}.{}", object.name);
+                grant(on.clone(), of_worker, worker);
+                grant(on, of_sender, sender);
+            }
+            Rights::WorkerOnly => {
+                grant(format!("FUNCTION {quoted}.{}", object.name), "EXECUTE", worker);
+            }
+            Rights::Open => {}
+        }
+    }
+    // Partitions and the tables of a newer version among them.
+    grant(format!("ALL TABLES IN SCHEMA {quoted}"), "SELECT", reader);
+    grants
+}
+
+/// The SQL that gives the roles their rights. Before the first migration it makes the schema;
+/// rights to what is in it come with the run after that, which the owner may do itself.
+#[must_use]
+pub fn sql(schema: &SchemaName, roles: &Roles) -> String {
+    let owner = roles.owner.quoted();
+    let others: Vec<&RoleName> =
+        [Some(&roles.worker), roles.reader.as_ref(), roles.sender.as_ref()]
+            .into_iter()
+            .flatten()
+            .collect();
+    let mut sql = format!(
+        "-- The rights of ses-reports, for version {} of its schema. Run this before the first migration, as a superuser
+-- or as a role that may SET ROLE to the owner, and after each migration, as the owner if you like. All of it is
+-- done or nothing, and done again it changes nothing.
+-- The roles come first; \\password gives them passwords, which do not belong here.
+",
+        newest()
+    );
+    for role in std::iter::once(&roles.owner).chain(others.iter().copied()) {
+        let _ = writeln!(sql, "--   CREATE ROLE {} LOGIN;", role.quoted());
+    }
+    let _ = writeln!(
+        sql,
+        "-- Where another role has migrated so far; this takes all that it owns in the database:
+--   REASSIGN OWNED BY that_role TO {owner};
+"
+    );
+    let block = block(schema, roles, &others);
+    let tag = unused_tag(&block);
+    let _ = writeln!(sql, "DO {tag}\n{block}{tag};");
+    sql
+}
+
+fn block(schema: &SchemaName, roles: &Roles, others: &[&RoleName]) -> String {
+    let (quoted, owner) = (schema.quoted(), roles.owner.quoted());
+    // CREATE SCHEMA IF NOT EXISTS would need the right to create even where it has nothing to do.
+    let mut block = format!(
+        "BEGIN
+    IF to_regnamespace('{quoted}') IS NULL THEN
+        CREATE SCHEMA {quoted} AUTHORIZATION {owner};
+    END IF;
+"
+    );
+    if let Some(reader) = &roles.reader {
+        let _ = writeln!(
+            block,
+            "    ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {quoted} GRANT SELECT ON TABLES TO {};",
+            reader.quoted()
+        );
+    }
+    let _ = write!(
+        block,
+        "    IF to_regclass('{quoted}.refinery_schema_history') IS NULL THEN
+        RAISE NOTICE 'nothing is migrated yet: migrate as the owner, then run this again';
+        RETURN;
+    END IF;
+"
+    );
+    for role in others {
+        let role = role.quoted();
+        for kind in ["TABLES", "ROUTINES"] {
+            let _ = writeln!(block, "    REVOKE ALL ON ALL {kind} IN SCHEMA {quoted} FROM {role};");
+        }
+    }
+    for object in OBJECTS {
+        if matches!(object.rights, Rights::WorkerOnly) {
+            let _ =
+                writeln!(block, "    REVOKE ALL ON FUNCTION {quoted}.{} FROM PUBLIC;", object.name);
+        }
+    }
+    for Grant { on, rights, to } in grants(schema, roles) {
+        let _ = writeln!(block, "    GRANT {rights} ON {on} TO {};", to.quoted());
+    }
+    block.push_str("END\n");
+    block
+}
+
+/// A dollar quote that no name in the text ends.
+fn unused_tag(text: &str) -> String {
+    let mut tag = "$grants$".to_owned();
+    while text.contains(&tag) {
+        tag.insert(tag.len() - 1, '_');
+    }
+    tag
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn role(name: &str) -> RoleName {
+        RoleName::new(name).expect("a good name")
+    }
+
+    fn sql_for(owner: &str, reader: Option<&str>) -> String {
+        let roles =
+            Roles { owner: role(owner), worker: role("w"), reader: reader.map(role), sender: None };
+        sql(&SchemaName::new("aws_reports").expect("a good name"), &roles)
+    }
+
+    #[test]
+    fn names_are_safe_to_paste() {
+        assert_eq!(role("a\"; DROP").quoted(), "\"a\"\"; DROP\"");
+        for bad in ["", "a\nb", "a\0b", "pg_monitor", "public", "none", &"x".repeat(64)] {
+            assert!(RoleName::new(bad).is_err(), "{bad:?}");
+        }
+        let sql = sql_for("o", Some("$grants$; x"));
+        assert_eq!(sql.matches("$grants_$").count(), 2, "{sql}");
+    }
+
+    #[test]
+    fn a_role_that_is_not_asked_for_gets_nothing() {
+        let sql = sql_for("o", None);
+        assert!(!sql.contains("DEFAULT PRIVILEGES"), "{sql}");
+        assert!(sql_for("o", Some("r")).contains("SELECT ON TABLES TO \"r\""));
+    }
+
+    #[test]
+    fn nobody_but_the_owner_deletes_or_truncates() {
+        let sql = sql_for("o", Some("r"));
+        for word in ["DELETE", "TRUNCATE", "TRIGGER", "REFERENCES", "WITH GRANT"] {
+            assert!(!sql.contains(word), "{word}: {sql}");
+        }
+    }
+}
