@@ -3,6 +3,7 @@
 mod decode;
 mod exit;
 mod migrate;
+mod partitions;
 mod worker;
 
 use std::io::Write as _;
@@ -44,6 +45,9 @@ enum Command {
     /// See, try, apply, undo and check the changes of the schema
     #[command(subcommand)]
     Migrate(migrate::Command),
+    /// List, create and drop the monthly partitions of the details
+    #[command(subcommand)]
+    Partitions(partitions::Command),
 }
 
 /// Runs what the arguments ask for.
@@ -57,6 +61,7 @@ pub fn main() -> ExitCode {
         telemetry::init(&cli.log).map_err(Failure::from).and_then(|()| match &cli.command {
             Some(Command::Decode(args)) => decode::run(args),
             Some(Command::Migrate(command)) => in_runtime(migrate::run(command)),
+            Some(Command::Partitions(command)) => in_runtime(partitions::run(command)),
             None => in_runtime(async {
                 if cli.worker.migrate_only {
                     worker::migrate_only(&cli).await

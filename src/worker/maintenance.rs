@@ -1,4 +1,4 @@
-//! Creates the partitions of the coming months ahead of their first event.
+//! What a worker does for the schema beside its work: months ahead, news of retention.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,26 +7,26 @@ use time::OffsetDateTime;
 
 use super::Shared;
 use crate::schema::partitions;
+use crate::store::explain;
 
-const EVERY: Duration = Duration::from_hours(1);
+const MONTHS_EVERY: Duration = Duration::from_hours(1);
+const KEPT_EVERY: Duration = Duration::from_mins(1);
 const AFTER_FAILURE: Duration = Duration::from_mins(1);
 
-/// Looks every hour, until it is aborted. A failure costs nothing yet: the month of an event is
-/// also created when it is written.
-pub(super) async fn create_ahead(shared: Arc<Shared>) {
+/// Creates the coming months ahead of their first event, until it is aborted. A failure costs
+/// nothing yet: the month of an event is also created when it is written.
+pub(super) async fn create_months(shared: Arc<Shared>) {
     loop {
-        let pause = match create(&shared).await {
+        let months = partitions::months_ahead(now());
+        let pause = match shared.store.create_months(&months).await {
             Ok(created) => {
                 if created > 0 {
                     tracing::info!(created, "created partitions ahead");
                 }
-                EVERY
+                MONTHS_EVERY
             }
             Err(error) => {
-                tracing::warn!(
-                    error = crate::store::explain(&error),
-                    "could not create partitions ahead"
-                );
+                tracing::warn!(error = explain(&error), "could not create partitions ahead");
                 AFTER_FAILURE
             }
         };
@@ -34,8 +34,18 @@ pub(super) async fn create_ahead(shared: Arc<Shared>) {
     }
 }
 
-async fn create(shared: &Shared) -> Result<usize, sqlx::Error> {
-    #[expect(clippy::disallowed_methods, reason = "the calendar decides which months come next")]
-    let now = OffsetDateTime::now_utc();
-    shared.store.create_months(&partitions::months_ahead(now)).await
+/// Learns from when on rows are kept, until it is aborted. A failure is not worth a line: writing
+/// fails too, and says so.
+pub(super) async fn learn_kept(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(KEPT_EVERY).await;
+        if let Err(error) = shared.store.learn_kept().await {
+            tracing::debug!(error = explain(&error), "could not ask from when on rows are kept");
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the calendar decides which months come and go")]
+pub(super) fn now() -> OffsetDateTime {
+    OffsetDateTime::now_utc()
 }
