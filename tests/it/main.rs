@@ -9,12 +9,14 @@
 
 mod cli;
 mod crash;
+mod daily;
 mod dead_letters;
 mod http;
 mod layers;
 mod migrate;
 mod outage;
 mod readme;
+mod retention;
 mod schema;
 mod ses;
 mod store;
