@@ -8,29 +8,14 @@ SET TimeZone = 'UTC';
 
 \echo
 \echo '== Reports by final state'
-SELECT CASE
-        WHEN complaint_at IS NOT NULL THEN 'complained'
-        WHEN aws_report_is_suppressed(bounce_sub_type) THEN 'suppressed: never attempted'
-        WHEN bounce_type = 'Transient' AND bounce_sub_type = 'General' AND delivery_at IS NOT NULL
-            THEN 'delivered, answered automatically'
-        WHEN bounce_at IS NOT NULL THEN 'bounced: ' || concat_ws('/', bounce_type, bounce_sub_type)
-        WHEN reject_at IS NOT NULL THEN 'rejected'
-        WHEN rendering_failure_at IS NOT NULL THEN 'could not be rendered'
-        WHEN click_at IS NOT NULL THEN 'clicked'
-        WHEN open_at IS NOT NULL THEN 'opened'
-        WHEN delivery_delay_at IS NOT NULL AND delivery_at IS NOT NULL THEN 'delivered after a delay'
-        WHEN delivery_at IS NOT NULL THEN 'delivered'
-        WHEN send_at IS NOT NULL THEN 'sent'
-    END AS state,
-    count(*) AS reports,
+SELECT state, bounce_kind, count(*) AS reports,
     string_agg(split_part(user_email, '@', 1), ', ' ORDER BY user_email) AS recipients
-FROM aws_reports GROUP BY 1 ORDER BY 1;
+FROM aws_report_states GROUP BY state, bounce_kind ORDER BY state, bounce_kind;
 
 \echo '== What happened to alice''s mail'
-SELECT to_char("timestamp", 'HH24:MI:SS') AS time, event_type,
-    coalesce(other_info #>> '{click,link}', other_info #>> '{delivery,smtpResponse}', '') AS detail
-FROM aws_report_detail
-WHERE report_id = (SELECT id FROM aws_reports WHERE user_email = aws_report_email('Alice <ALICE@example.com>'))
+SELECT to_char("timestamp", 'HH24:MI:SS') AS time, event_type, what
+FROM aws_report_timeline
+WHERE user_email = aws_report_email('Alice <ALICE@example.com>')
 ORDER BY "timestamp", event_type;
 
 \echo '== One message to three recipients'
@@ -38,16 +23,12 @@ SELECT user_email, delivery_at IS NOT NULL AS delivered, bounce_at IS NOT NULL A
     complaint_at IS NOT NULL AS complained, open_count AS opens
 FROM aws_reports WHERE subject = 'Team update' ORDER BY user_email;
 
-\echo '== Rates by kind of mail (suppressed addresses and auto-replies are no bounces)'
-SELECT report_name, count(*) FILTER (WHERE send_at IS NOT NULL) AS sent,
-    count(delivery_at) AS delivered,
-    count(*) FILTER (WHERE bounce_type = 'Permanent' AND NOT aws_report_is_suppressed(bounce_sub_type)) AS bounced,
-    count(complaint_at) AS complained,
-    round(100.0 * count(*) FILTER (WHERE bounce_type = 'Permanent' AND NOT aws_report_is_suppressed(bounce_sub_type))
-        / nullif(count(send_at), 0), 1) AS bounce_percent,
-    round(100.0 * count(complaint_at) / nullif(count(delivery_at), 0), 1) AS complaint_percent
-FROM aws_reports JOIN aws_report_type ON aws_report_type.id = aws_reports.report_type
-GROUP BY report_name ORDER BY report_name;
+\echo '== Rates of the day by kind of mail (suppressed addresses and auto-replies are no bounces)'
+SELECT report_name, sent, delivered, bounced_hard, bounced_soft, bounced_suppressed AS suppressed,
+    complained, round(bounce_rate, 1) AS bounce_percent, round(complaint_rate, 1) AS complaint_percent,
+    round(open_rate, 1) AS open_percent
+FROM aws_report_daily JOIN aws_report_type ON aws_report_type.id = report_type
+ORDER BY day, source_domain, report_name;
 
 \echo '== Events by type (the open of the message to three is counted for each of them, marked ambiguous)'
 SELECT event_type, count(*) AS details,

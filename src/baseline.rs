@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::batch::Columns;
 use crate::decode::identity::dead_letter_id;
 use crate::decode::{Rules, legacy};
 use crate::row::{EventRow, ReportRow};
@@ -60,6 +59,7 @@ pub async fn convert(
     let mut baseline = Baseline { legacy: place.as_str().to_owned(), ..Baseline::default() };
     let mut progress = Progress::new(reports + details);
 
+    let before = tables.count_ours(ours).await?;
     let mut rows = tables.reports().await?;
     loop {
         let chunk = rows.next().await?;
@@ -67,13 +67,17 @@ pub async fn convert(
             break;
         }
         let read = chunk.iter().map(|(row, _)| (row, legacy::report(row, &types)));
+        // What is new is counted at the end: a report that was written is new or changed.
         let write = async |read: &[ReportRow], letters: &[DeadLetter<'_>]| {
-            Ok(store.write(&Columns::of_reports(read), letters).await?.new_reports)
+            store.write_reports(read, letters).await.map(|_| 0)
         };
         baseline.reports.add(chunk.len(), write_rows(read.collect(), write).await?);
         progress.add(chunk.len());
     }
     drop(rows);
+    let new = tables.count_ours(ours).await? - before;
+    baseline.reports.new = new;
+    baseline.reports.duplicates -= new;
 
     #[expect(clippy::disallowed_methods, reason = "bounds the clocks of events, as in the worker")]
     let now = OffsetDateTime::now_utc();
@@ -87,7 +91,7 @@ pub async fn convert(
             .iter()
             .map(|(row, report)| (row, legacy::detail(row, report.as_ref(), rules, now)));
         let write = async |read: &[EventRow], letters: &[DeadLetter<'_>]| {
-            Ok(store.write(&Columns::of(read), letters).await?.details)
+            Ok(store.write(&read.iter().collect::<Vec<_>>(), letters).await?.details)
         };
         baseline.details.add(chunk.len(), write_rows(read.collect(), write).await?);
         progress.add(chunk.len());

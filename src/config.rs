@@ -13,6 +13,7 @@ use sqlx::postgres::PgConnectOptions;
 use crate::decode::Rules;
 use crate::queue::LONGEST_VISIBILITY;
 use crate::schema::grants::{RoleName, Roles};
+use crate::schema::retention::Retain;
 use crate::schema::{Schema, SchemaName};
 
 /// A setting that is missing or wrong: one line that says what to mend.
@@ -102,6 +103,16 @@ pub struct WorkerArgs {
     /// Consume without migrating; refuses a schema that is older than this binary needs
     #[arg(long, env, value_parser = BoolishValueParser::new())]
     pub no_migrate: bool,
+
+    /// Keep the details of so many whole months before the current one; older months are dropped,
+    /// and late events of theirs are not stored. Default: for ever
+    #[arg(long, env, value_name = "MONTHS", value_parser = clap::value_parser!(u16).range(1..=1200))]
+    pub retain_details: Option<u16>,
+
+    /// Keep the reports of so many whole months before the current one, at least as many as of the
+    /// details; older ones are removed. Default: for ever
+    #[arg(long, env, value_name = "MONTHS", value_parser = clap::value_parser!(u16).range(1..=1200))]
+    pub retain_reports: Option<u16>,
 
     /// Exit once nothing arrived for that long and all is written and deleted
     #[arg(long, env, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
@@ -293,6 +304,8 @@ pub struct WorkerSettings {
     pub max_in_flight_bytes: usize,
     /// Exit after that long without a message.
     pub exit_when_idle: Option<Duration>,
+    /// For how long rows are kept, if not for ever.
+    pub retain: Option<Retain>,
 }
 
 impl SchemaArgs {
@@ -424,7 +437,22 @@ impl WorkerArgs {
             max_in_flight: size(self.max_in_flight),
             max_in_flight_bytes: size(self.max_in_flight_bytes),
             exit_when_idle: self.exit_when_idle.map(Duration::from_secs),
+            retain: self.retain()?,
         };
         Ok((url.to_owned(), settings))
+    }
+
+    /// Details are never kept longer than their reports: they would say nothing of whom they are.
+    fn retain(&self) -> Result<Option<Retain>, Wrong> {
+        match (self.retain_details, self.retain_reports) {
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err(Wrong::new(
+                "RETAIN_REPORTS needs RETAIN_DETAILS: details without their reports would be left; set both",
+            )),
+            (Some(details), Some(reports)) if reports < details => Err(Wrong(format!(
+                "RETAIN_REPORTS={reports} is less than RETAIN_DETAILS={details}: reports are kept at least as long as their details"
+            ))),
+            (Some(details), reports) => Ok(Some(Retain { details, reports })),
+        }
     }
 }

@@ -17,11 +17,13 @@ mod names {
     pub const DEAD_LETTERS: &str = "ses_reports_dead_letters_total";
     pub const DETAILS_NEW: &str = "ses_reports_details_new_total";
     pub const DETAILS_KNOWN: &str = "ses_reports_details_known_total";
+    pub const DETAILS_EXPIRED: &str = "ses_reports_details_expired_total";
     pub const RECEIVE_FAILURES: &str = "ses_reports_receive_failures_total";
     pub const WRITE_FAILURES: &str = "ses_reports_write_failures_total";
     pub const COMMIT_SECONDS: &str = "ses_reports_commit_seconds";
     pub const BATCH_MESSAGES: &str = "ses_reports_batch_messages";
     pub const QUEUE_SECONDS: &str = "ses_reports_queue_seconds";
+    pub const REFRESH_SECONDS: &str = "ses_reports_daily_refresh_seconds";
 }
 pub use names::*;
 
@@ -35,6 +37,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     let sizes = [1.0, 10.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 5_000.0];
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(COMMIT_SECONDS.to_owned()), &seconds)?
+        .set_buckets_for_metric(Matcher::Full(REFRESH_SECONDS.to_owned()), &seconds)?
         .set_buckets_for_metric(Matcher::Full(QUEUE_SECONDS.to_owned()), &waits)?
         .set_buckets_for_metric(Matcher::Full(BATCH_MESSAGES.to_owned()), &sizes)?
         .install_recorder()?;
@@ -47,6 +50,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         (DEAD_LETTERS, "Messages stored as dead letters, by reason"),
         (DETAILS_NEW, "Detail rows that were new"),
         (DETAILS_KNOWN, "Detail rows that were there already: duplicates and replays"),
+        (DETAILS_EXPIRED, "Detail rows that were not stored, because they are no longer kept"),
         (
             RECEIVE_FAILURES,
             "Receives that failed, by what helps: time (unavailable) or a person (refused)",
@@ -63,6 +67,11 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         Unit::Seconds,
         "From a message entering the queue to its commit"
     );
+    describe_histogram!(
+        REFRESH_SECONDS,
+        Unit::Seconds,
+        "Time that counting one day of aws_report_daily anew took"
+    );
     // A counter that is not there until something happens cannot be alerted on.
     for name in [
         MESSAGES_RECEIVED,
@@ -71,6 +80,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         MESSAGES_NOT_DELETED,
         DETAILS_NEW,
         DETAILS_KNOWN,
+        DETAILS_EXPIRED,
         WRITE_FAILURES,
     ] {
         metrics::counter!(name).absolute(0);

@@ -4,6 +4,7 @@ mod decode;
 mod exit;
 mod grants;
 mod migrate;
+mod partitions;
 mod worker;
 
 use std::io::Write as _;
@@ -49,6 +50,9 @@ enum Command {
     Migrate(migrate::Command),
     /// Print the SQL that gives the database roles their rights; no database, no AWS
     Grants(GrantsArgs),
+    /// List, create and drop the monthly partitions of the details
+    #[command(subcommand)]
+    Partitions(partitions::Command),
 }
 
 /// Runs what the arguments ask for.
@@ -63,6 +67,7 @@ pub fn main() -> ExitCode {
             Some(Command::Decode(args)) => decode::run(args),
             Some(Command::Grants(args)) => grants::run(args),
             Some(Command::Migrate(command)) => in_runtime(migrate::run(command)),
+            Some(Command::Partitions(command)) => in_runtime(partitions::run(command)),
             None => in_runtime(async {
                 if cli.worker.migrate_only {
                     worker::migrate_only(&cli).await

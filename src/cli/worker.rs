@@ -55,6 +55,10 @@ pub(super) async fn consume(cli: &Cli) -> Result<(), Failure> {
         None => None,
     };
     let stop = shutdown::on_signals().map_err(failed)?;
+    let owner = worker::Owner {
+        options: database.migration_options.clone(),
+        schema: database.schema.clone(),
+    };
     let prepared = Box::pin(prepare(cli, database, queue_url, &settings));
     let Some(prepared) = stop.run_until_cancelled(prepared).await else {
         tracing::info!("stopped before the first message");
@@ -67,7 +71,7 @@ pub(super) async fn consume(cli: &Cli) -> Result<(), Failure> {
         let metrics = metrics::install().map_err(failed)?;
         tokio::spawn(http::serve(listener, Arc::clone(&health), metrics));
     }
-    worker::run(queue, store, cli.rules.rules(), settings, health, stop)
+    worker::run(queue, store, owner, cli.rules.rules(), settings, health, stop)
         .await
         .map(|_| ())
         .map_err(failed)
@@ -97,8 +101,8 @@ async fn prepare(
         tracing::warn!("{}", newer(&status));
     }
 
-    // One connection per writer, one for the partitions.
-    let connections = u32::from(cli.worker.writers) + 1;
+    // One connection per writer, one for the partitions, one to count days with.
+    let connections = u32::from(cli.worker.writers) + 2;
     let store = Store::connect(
         database.options,
         database.schema,

@@ -127,6 +127,12 @@ pub const OBJECTS: &[Object] = &[
         "",
     ),
     table("aws_report_backfill", "SELECT, INSERT, UPDATE", ""),
+    table("aws_report_retention", "SELECT", ""),
+    table("aws_report_stale_day", "SELECT", ""),
+    table("aws_report_daily", "SELECT (day, updated_at)", ""),
+    table("aws_report_states", "", ""),
+    table("aws_report_timeline", "", ""),
+    table("aws_report_suppressions", "", ""),
     open("aws_report_address(text)"),
     open("aws_report_shorten(text, integer)"),
     open("aws_report_email(text)"),
@@ -138,7 +144,17 @@ pub const OBJECTS: &[Object] = &[
     open("aws_report_bounce_order(text, text)"),
     open("aws_report_detail_partition(date)"),
     open("aws_report_detail_is_attached(text)"),
+    open(
+        "aws_report_day(timestamp with time zone, timestamp with time zone, timestamp with time zone)",
+    ),
+    open("aws_report_domain(text)"),
+    open("aws_report_bounce_kind(timestamp with time zone, text, text, timestamp with time zone)"),
+    // With the caller's rights, and only the owner has those.
+    open("aws_report_retention_advance(text, date)"),
     worker_only("aws_report_detail_ensure(date)"),
+    worker_only("aws_report_daily_refresh(date)"),
+    // A trigger needs no right to be called.
+    worker_only("aws_reports_note_days()"),
 ];
 
 /// A right that a role gets.

@@ -7,7 +7,7 @@
 //! | `session`, `lock`, `history` | a session straight to PostgreSQL, alone, and what was applied |
 //! | `up`, `down`, `driver`, `apply`, `code`, `progress` | a migration is run, or undone |
 //! | `status`, `plan`, `verify`, `shadow`, `catalog` | what is, what would be, what should be |
-//! | `partitions` | months of details |
+//! | `partitions`, `retention` | months of details are made, listed and dropped |
 //! | `grants` | who may do what |
 
 mod adopt;
@@ -28,6 +28,7 @@ pub mod partitions;
 mod plan;
 mod progress;
 mod repair;
+pub mod retention;
 mod session;
 mod shadow;
 mod sql;

@@ -11,6 +11,9 @@ pub enum Error {
     /// A partition that we knew is gone; it must be asked for again.
     #[error("a partition is missing")]
     MissingPartition,
+    /// A month is no longer kept: the batch must be laid out again without it.
+    #[error("a month is no longer kept")]
+    Expired,
     /// Another transaction wrote the same rows in another order; the same batch will be written
     /// when it is tried again.
     #[error("another transaction was in the way")]

@@ -68,6 +68,17 @@ impl Legacy {
         sqlx::query_as(AssertSqlSafe(sql)).fetch_one(&mut self.connection).await
     }
 
+    /// How many reports we have.
+    ///
+    /// # Errors
+    /// When PostgreSQL cannot be asked.
+    pub async fn count_ours(&mut self, ours: &SchemaName) -> Result<u64, sqlx::Error> {
+        let sql = format!("SELECT count(*) FROM {}.aws_reports", ours.quoted());
+        let count: i64 =
+            sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut self.connection).await?;
+        Ok(count.unsigned_abs())
+    }
+
     /// All reports.
     ///
     /// # Errors

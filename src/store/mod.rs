@@ -1,7 +1,9 @@
 //! The store: the only code that speaks SQL to the report tables.
 
 mod check;
+mod daily;
 mod error;
+pub mod expire;
 mod legacy;
 mod write;
 
@@ -18,7 +20,9 @@ pub use error::{Error, Refusal, explain};
 pub use legacy::{DetailAndReport, Legacy, Rows};
 pub use write::{DeadLetter, Written};
 
-use crate::schema::{SchemaName, partitions};
+use crate::batch::Kept;
+use crate::schema::SchemaName;
+use crate::schema::partitions::{self, Ensured};
 
 /// The report tables of one PostgreSQL schema.
 #[derive(Debug)]
@@ -38,6 +42,7 @@ pub struct Store {
 struct Known {
     months: HashSet<Date>,
     report_types: HashSet<i64>,
+    kept: Kept,
 }
 
 /// The statements with the schema's name in its place. Names are qualified: no session has a
@@ -48,6 +53,9 @@ struct Statements {
     write: String,
     dead_letters: String,
     report_types: String,
+    kept: String,
+    stale_days: String,
+    refresh_day: String,
 }
 
 /// Nine tenths of the client's patience for each statement.
@@ -60,7 +68,7 @@ impl Store {
     /// open; `prepared` says whether statements may outlive their transaction.
     ///
     /// # Errors
-    /// When no connection can be made within ten seconds.
+    /// When no connection can be made within ten seconds, or the tables are not there.
     pub async fn connect(
         options: PgConnectOptions,
         schema: SchemaName,
@@ -74,19 +82,24 @@ impl Store {
             .connect_with(options)
             .await?;
         let statement = |text: &str| text.replace("{schema}", &schema.quoted());
-        Ok(Self {
+        let store = Self {
             statements: Statements {
                 begin: begin(timeout),
                 write: statement(include_str!("write.sql")),
                 dead_letters: statement(include_str!("write_dead_letters.sql")),
                 report_types: statement(include_str!("write_report_types.sql")),
+                kept: statement("SELECT what, kept_from FROM {schema}.aws_report_retention"),
+                stale_days: statement(include_str!("stale_days.sql")),
+                refresh_day: statement("SELECT {schema}.aws_report_daily_refresh($1)"),
             },
             pool,
             schema,
             timeout,
             prepared,
             known: Mutex::default(),
-        })
+        };
+        store.learn_kept().await?;
+        Ok(store)
     }
 
     /// Begins a transaction whose statements PostgreSQL itself ends before we stop waiting for
@@ -98,6 +111,26 @@ impl Store {
         connection.begin_with(AssertSqlSafe(self.statements.begin.as_str())).await
     }
 
+    /// Asks from when on rows are kept, which another process may have changed. A batch that does
+    /// not know it yet is refused its month, and asks then.
+    ///
+    /// # Errors
+    /// When PostgreSQL cannot be reached.
+    pub async fn learn_kept(&self) -> Result<(), sqlx::Error> {
+        let mut connection = self.pool.acquire().await?;
+        let mut transaction = self.begin(&mut connection).await?;
+        let rows: Vec<(String, Date)> =
+            sqlx::query_as(AssertSqlSafe(self.statements.kept.as_str()))
+                .persistent(self.prepared)
+                .fetch_all(&mut *transaction)
+                .await?;
+        transaction.commit().await?;
+        let from = |what: &str| rows.iter().find(|(kind, _)| kind == what).map(|(_, from)| *from);
+        let kept = Kept { details_from: from("details"), reports_from: from("reports") };
+        self.known(|known| known.kept = kept);
+        Ok(())
+    }
+
     /// Creates the partitions of months (their first days) where there are none; tells how many.
     ///
     /// # Errors
@@ -106,7 +139,8 @@ impl Store {
         let mut connection = self.pool.acquire().await?;
         let mut created = 0;
         for month in months {
-            created += usize::from(self.create_month(&mut connection, *month).await?);
+            let ensured = self.create_month(&mut connection, *month).await?;
+            created += usize::from(ensured == Ensured::Created);
         }
         Ok(created)
     }
@@ -116,12 +150,14 @@ impl Store {
         &self,
         connection: &mut PgConnection,
         month: Date,
-    ) -> Result<bool, sqlx::Error> {
+    ) -> Result<Ensured, sqlx::Error> {
         let mut transaction = self.begin(connection).await?;
-        let is_new = partitions::ensure(&mut transaction, &self.schema, month).await?;
+        let ensured = partitions::ensure(&mut transaction, &self.schema, month).await?;
         transaction.commit().await?;
-        self.known(|known| known.months.insert(month));
-        Ok(is_new)
+        if ensured != Ensured::Expired {
+            self.known(|known| known.months.insert(month));
+        }
+        Ok(ensured)
     }
 
     fn known<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {

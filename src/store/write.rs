@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::{Error, Refusal, Store};
 use crate::batch::Columns;
 use crate::row::{EventRow, Milestone, ReportRow};
+use crate::schema::partitions::Ensured;
 
 /// A body that became no report row.
 #[derive(Debug, Clone)]
@@ -34,11 +35,14 @@ pub struct Written {
     pub details: u64,
     /// Reports that are new or changed.
     pub reports: u64,
-    /// Of those, reports that are new.
-    pub new_reports: u64,
     /// Dead letters that were not there.
     pub dead_letters: u64,
+    /// Rows whose details were not stored, because they are no longer kept.
+    pub expired: u64,
 }
+
+/// How often a batch is laid out anew because the months have changed under it.
+const LAYOUTS: u32 = 3;
 
 impl Store {
     /// Writes a batch and its dead letters in one transaction. Written again it changes nothing.
@@ -48,23 +52,41 @@ impl Store {
     /// other error is worth a later try; after it the batch may be committed or not.
     pub async fn write(
         &self,
-        columns: &Columns<'_>,
+        rows: &[&EventRow],
         dead_letters: &[DeadLetter<'_>],
     ) -> Result<Written, Error> {
-        match self.try_write(columns, dead_letters).await {
-            Err(Error::MissingPartition) => {
-                self.known(|known| known.months.clear());
-                match self.try_write(columns, dead_letters).await {
-                    // It was just made, and still there is none: the row is to blame.
-                    Err(Error::MissingPartition) => Err(Error::Refused(Refusal {
-                        code: "23514".to_owned(),
-                        message: "no partition can be made for the month".to_owned(),
-                    })),
-                    written_or_error => written_or_error,
+        for _ in 1..LAYOUTS {
+            let columns = Columns::of(rows.iter().copied(), self.known(|known| known.kept));
+            match self.try_write(&columns, dead_letters).await {
+                // A month was dropped, or detached by hand.
+                Err(Error::MissingPartition | Error::Expired) => {
+                    self.known(|known| known.months.clear());
+                    self.learn_kept().await?;
                 }
+                written_or_error => return written_or_error,
             }
+        }
+        let columns = Columns::of(rows.iter().copied(), self.known(|known| known.kept));
+        match self.try_write(&columns, dead_letters).await {
+            // It was just made, and still there is none: the row is to blame.
+            Err(Error::MissingPartition) => Err(Error::Refused(Refusal {
+                code: "23514".to_owned(),
+                message: "no partition can be made for the month".to_owned(),
+            })),
             written_or_error => written_or_error,
         }
+    }
+
+    /// Writes reports that come without events, as [`Store::write`] does.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub async fn write_reports(
+        &self,
+        reports: &[ReportRow],
+        dead_letters: &[DeadLetter<'_>],
+    ) -> Result<Written, Error> {
+        self.try_write(&Columns::of_reports(reports), dead_letters).await
     }
 
     async fn try_write(
@@ -95,8 +117,10 @@ impl Store {
         columns: &Columns<'_>,
     ) -> Result<(), Error> {
         for month in &columns.months {
-            if !self.known(|known| known.months.contains(month)) {
-                self.create_month(connection, *month).await?;
+            if !self.known(|known| known.months.contains(month))
+                && self.create_month(connection, *month).await? == Ensured::Expired
+            {
+                return Err(Error::Expired);
             }
         }
         Ok(())
@@ -123,13 +147,12 @@ impl Store {
                 .execute(&mut *transaction)
                 .await?;
         }
-        let mut written = Written::default();
+        let mut written = Written { expired: columns.expired, ..Written::default() };
         if !dead_letters.is_empty() {
             written.dead_letters = self.insert_dead_letters(&mut transaction, dead_letters).await?;
         }
         if !columns.reports.is_empty() {
-            (written.details, written.reports, written.new_reports) =
-                self.upsert(&mut transaction, columns).await?;
+            (written.details, written.reports) = self.upsert(&mut transaction, columns).await?;
         }
         transaction.commit().await?;
         self.known(|known| known.report_types.extend(new_types.iter().map(|(id, _)| *id)));
@@ -166,7 +189,7 @@ impl Store {
         &self,
         connection: &mut PgConnection,
         columns: &Columns<'_>,
-    ) -> Result<(u64, u64, u64), Error> {
+    ) -> Result<(u64, u64), Error> {
         fn detail<'c, T>(columns: &'c Columns<'c>, of: impl Fn(&'c EventRow) -> T) -> Vec<T> {
             columns.details.iter().map(|row| of(row)).collect()
         }
@@ -198,7 +221,7 @@ impl Store {
         for milestone in Milestone::ALL {
             query = query.bind(columns.first(milestone));
         }
-        let (details, reports, new): (i64, i64, i64) = query
+        let (details, reports): (i64, i64) = query
             .bind(report(columns, |row| {
                 row.bounce.as_ref().map(|bounce| bounce.bounce_type.as_str())
             }))
@@ -207,6 +230,6 @@ impl Store {
             }))
             .fetch_one(connection)
             .await?;
-        Ok((details.unsigned_abs(), reports.unsigned_abs(), new.unsigned_abs()))
+        Ok((details.unsigned_abs(), reports.unsigned_abs()))
     }
 }

@@ -88,8 +88,6 @@ WITH inserted AS (
             WHEN -1 THEN true
             WHEN 1 THEN false
             ELSE LEAST(held.bounce_sub_type, excluded.bounce_sub_type) IS DISTINCT FROM held.bounce_sub_type END
-    -- A row that was inserted, not updated, has no xmax.
-    RETURNING held.xmax = 0 AS is_new
+    RETURNING id
 )
-SELECT (SELECT count(*) FROM inserted), (SELECT count(*) FROM folded),
-    (SELECT count(*) FROM folded WHERE is_new)
+SELECT (SELECT count(*) FROM inserted), (SELECT count(*) FROM folded)

@@ -8,14 +8,16 @@
 //! A message is moved along as a `Pending`; wherever one is dropped unwritten, its lease
 //! remembers to give it back.
 
+mod daily;
 mod deleter;
 mod gate;
 mod health;
 mod idle;
 mod leases;
-mod partitions;
+mod maintenance;
 mod pending;
 mod poller;
+mod retention;
 mod shared_backoff;
 mod stats;
 mod writer;
@@ -37,6 +39,7 @@ use idle::Quiet;
 use leases::Leases;
 use pending::Budget;
 use poller::LatePolls;
+pub use retention::Owner;
 use stats::Stats;
 pub use stats::Summary;
 
@@ -46,6 +49,9 @@ const DRAIN: Duration = Duration::from_secs(24);
 const STOP_WRITING: Duration = Duration::from_secs(16);
 /// Then what is still undeleted stays undeleted: it will come again and change nothing.
 const STOP_DELETING: Duration = Duration::from_secs(18);
+/// After a signal, counting the daily figures a last time may take that long; a worker that ends by
+/// itself has until [`DRAIN`].
+const STOP_COUNTING: Duration = Duration::from_secs(5);
 /// Then polls that are still open are left alone.
 const STOP_POLLING: Duration = Duration::from_secs(22);
 
@@ -75,6 +81,7 @@ struct Shared {
 pub async fn run(
     queue: Queue,
     store: Store,
+    owner: Owner,
     rules: Rules,
     settings: WorkerSettings,
     health: Arc<Health>,
@@ -113,7 +120,12 @@ pub async fn run(
     deleter.spawn(deleter::run(Arc::clone(&shared), to_delete));
     let mut helpers = JoinSet::new();
     helpers.spawn(leases::keep_hidden(Arc::clone(&shared)));
-    helpers.spawn(partitions::create_ahead(Arc::clone(&shared)));
+    helpers.spawn(maintenance::create_months(Arc::clone(&shared)));
+    helpers.spawn(maintenance::learn_kept(Arc::clone(&shared)));
+    helpers.spawn(daily::refresh(Arc::clone(&shared)));
+    if let Some(retain) = shared.settings.retain {
+        helpers.spawn(retention::remove_expired(Arc::clone(&shared), owner, retain));
+    }
     helpers.spawn(stats::report(Arc::clone(&shared)));
     if let Some(idle) = shared.settings.exit_when_idle {
         helpers.spawn(idle::stop_when_idle(Arc::clone(&shared), idle));
@@ -149,6 +161,15 @@ pub async fn run(
         let _ = timeout_at(began + STOP_POLLING, shared.late_polls.end(&shared)).await;
     }
     let given_back = timeout_at(began + DRAIN, leases::give_back_all(&shared)).await;
+    // Whoever asks next finds the figures of what was written; if not, the next worker counts them.
+    let is_hurried = shared.settings.exit_when_idle.is_none();
+    let patience = if is_hurried { STOP_COUNTING } else { DRAIN };
+    let by = (Instant::now() + patience).min(began + DRAIN);
+    let is_fresh = shared.health.gate.database_away().is_none()
+        && matches!(timeout_at(by, daily::refresh_all(&shared)).await, Ok(Ok(())));
+    if !is_fresh {
+        tracing::info!("the daily figures are left to the next worker");
+    }
     let summary = shared.stats.summary();
     tracing::info!(
         given_back = given_back.unwrap_or(0),

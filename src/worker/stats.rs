@@ -26,6 +26,7 @@ pub(super) struct Stats {
     dead_letters: AtomicU64,
     new_details: AtomicU64,
     already_known: AtomicU64,
+    expired: AtomicU64,
     deleted: AtomicU64,
     not_deleted: AtomicU64,
 }
@@ -41,6 +42,8 @@ pub struct Summary {
     pub new_details: u64,
     /// Detail rows that were there already.
     pub already_known: u64,
+    /// Detail rows that were not stored, because their month or their mail is no longer kept.
+    pub expired: u64,
     /// Messages with nothing to store.
     pub acknowledged: u64,
     /// Messages stored as dead letters.
@@ -58,6 +61,7 @@ impl fmt::Display for Summary {
             redelivered,
             new_details,
             already_known,
+            expired,
             acknowledged,
             dead_letters,
             deleted,
@@ -69,6 +73,9 @@ impl fmt::Display for Summary {
         )?;
         if *not_deleted > 0 {
             write!(f, ", {not_deleted} not")?;
+        }
+        if *expired > 0 {
+            write!(f, "; {expired} details no longer kept")?;
         }
         Ok(())
     }
@@ -107,9 +114,12 @@ impl Stats {
                 }
             }
         }
-        let new = usize::try_from(changed.details).unwrap_or(usize::MAX);
+        let count = |rows: u64| usize::try_from(rows).unwrap_or(usize::MAX);
+        let (new, expired) = (count(changed.details), count(changed.expired));
         add(&self.new_details, metrics::DETAILS_NEW, new);
-        add(&self.already_known, metrics::DETAILS_KNOWN, events.saturating_sub(new));
+        add(&self.expired, metrics::DETAILS_EXPIRED, expired);
+        let known = events.saturating_sub(new).saturating_sub(expired);
+        add(&self.already_known, metrics::DETAILS_KNOWN, known);
     }
 
     pub(super) fn deleted(&self, count: usize) {
@@ -127,6 +137,7 @@ impl Stats {
             redelivered: read(&self.redelivered),
             new_details: read(&self.new_details),
             already_known: read(&self.already_known),
+            expired: read(&self.expired),
             acknowledged: read(&self.acknowledged),
             dead_letters: read(&self.dead_letters),
             deleted: read(&self.deleted),

@@ -10,9 +10,9 @@ use super::Shared;
 use super::pending::{Deletable, Pending};
 use super::stats;
 use crate::backoff::Backoff;
-use crate::batch::Columns;
 use crate::decode::identity::dead_letter_id;
 use crate::decode::{Outcome, Reason, Rejection};
+use crate::row::EventRow;
 use crate::store::{DeadLetter, Error, Refusal, Written};
 
 /// What arrives at the writers: what one receive brought.
@@ -124,12 +124,13 @@ async fn until_written(
     shared: &Shared,
     part: &[Pending],
 ) -> Result<Result<Written, Refusal>, GivenUp> {
-    let columns = Columns::of(part.iter().flat_map(|pending| match &pending.outcome {
+    let rows = part.iter().flat_map(|pending| match &pending.outcome {
         Outcome::Events(rows) => rows.as_slice(),
         Outcome::Acknowledged(_) | Outcome::DeadLetter(_) => &[],
-    }));
+    });
+    let rows: Vec<&EventRow> = rows.collect();
     let dead_letters: Vec<DeadLetter<'_>> = part.iter().filter_map(dead_letter).collect();
-    if columns.details.is_empty() && dead_letters.is_empty() {
+    if rows.is_empty() && dead_letters.is_empty() {
         // Nothing but acknowledgements: no news from PostgreSQL either.
         return Ok(Ok(Written::default()));
     }
@@ -137,7 +138,7 @@ async fn until_written(
     let patiently = async {
         loop {
             let began = Instant::now();
-            let attempt = shared.store.write(&columns, &dead_letters).await;
+            let attempt = shared.store.write(&rows, &dead_letters).await;
             shared.health.beat();
             let error = match attempt {
                 Ok(written) => {
@@ -157,8 +158,8 @@ async fn until_written(
             stats::write_failed();
             let delay = backoff.next_delay();
             shared.quiet.disturb();
-            if matches!(error, Error::Conflict) {
-                tracing::debug!("another worker writes the same rows; trying again");
+            if matches!(error, Error::Conflict | Error::Expired) {
+                tracing::debug!(%error, "trying again");
             } else {
                 shared.health.gate.set_database_away(Some(error.reason()));
                 tracing::warn!(%error, messages = part.len(), delay_ms = delay.as_millis(), "could not write; holding the batch, not receiving");

@@ -49,7 +49,20 @@ async fn wrong_settings_are_one_line_and_code_2() {
             &[],
             "DATABASE_SCHEMA",
         ),
+        (
+            &[database, ("SQS_QUEUE_URL", QUEUE), ("RETAIN_REPORTS", "12")],
+            &[],
+            "RETAIN_REPORTS needs RETAIN_DETAILS",
+        ),
+        (
+            &[database, ("SQS_QUEUE_URL", QUEUE)],
+            &["--retain-details", "6", "--retain-reports", "5"],
+            "RETAIN_REPORTS=5 is less than RETAIN_DETAILS=6",
+        ),
+        (&[database, ("RETAIN_DETAILS", "0")], &[], "--retain-details"),
         (&[database, ("POLLERS", "many")], &[], "--pollers"),
+        (&[database], &["partitions", "drop", "--before", "2026"], "write it as 2026-11"),
+        (&[database], &["partitions", "drop", "--before", "2062-01"], "yet to come"),
         (&[database], &["--visibility-timeout", "0"], "--visibility-timeout"),
         (&[database, ("MIGRATE_ONLY", "maybe")], &[], "--migrate-only"),
         (

@@ -9,6 +9,7 @@
 
 mod cli;
 mod crash;
+mod daily;
 mod dead_letters;
 mod http;
 mod layers;
@@ -16,6 +17,7 @@ mod migrate;
 mod outage;
 mod pooler;
 mod readme;
+mod retention;
 mod roles;
 mod schema;
 mod ses;

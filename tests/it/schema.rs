@@ -6,7 +6,8 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestRunner};
 use ses_reports::decode::{address, identity, text};
-use ses_reports::schema::{SchemaName, partitions};
+use ses_reports::schema::SchemaName;
+use ses_reports::schema::partitions::{self, Ensured};
 use sqlx::Connection as _;
 use time::macros::date;
 
@@ -161,10 +162,11 @@ async fn months_are_created_ahead_and_on_demand_without_stopping_anyone() {
     let database = Database::migrated().await;
     let schema = SchemaName::new("aws_reports").expect("a good name");
     let mut creator = database.pool.acquire().await.expect("a connection");
-    assert!(
+    assert_eq!(
         partitions::ensure(&mut creator, &schema, date!(2026 - 11 - 01))
             .await
-            .expect("it is created")
+            .expect("it is created"),
+        Ensured::Created
     );
     // A reader and a writer in open transactions hold what CREATE … PARTITION OF would wait for.
     let mut reader = database.pool.begin().await.expect("a transaction");
@@ -179,10 +181,10 @@ async fn months_are_created_ahead_and_on_demand_without_stopping_anyone() {
         .expect("it writes");
     sqlx::raw_sql("SET lock_timeout = '1s'").execute(&mut *creator).await.expect("it is set");
     for month in [date!(2031 - 12 - 01), date!(2012 - 02 - 01)] {
-        assert!(
-            partitions::ensure(&mut creator, &schema, month).await.expect("nobody is in the way")
-        );
-        assert!(!partitions::ensure(&mut creator, &schema, month).await.expect("it is there"));
+        for expected in [Ensured::Created, Ensured::Present] {
+            let ensured = partitions::ensure(&mut creator, &schema, month).await;
+            assert_eq!(ensured.expect("nobody is in the way"), expected);
+        }
     }
     writer.commit().await.expect("it commits");
     reader.commit().await.expect("it commits");
@@ -201,12 +203,15 @@ async fn a_late_event_of_a_detached_month_gets_a_partition_of_its_own() {
     let schema = SchemaName::new("aws_reports").expect("a good name");
     let mut connection = database.pool.acquire().await.expect("a connection");
     let month = date!(2025 - 03 - 01);
-    assert!(partitions::ensure(&mut connection, &schema, month).await.expect("it is made"));
+    let mut ensure = async || {
+        partitions::ensure(&mut connection, &schema, month).await.expect("nobody is in the way")
+    };
+    assert_eq!(ensure().await, Ensured::Created);
     database
         .execute("ALTER TABLE aws_report_detail DETACH PARTITION aws_report_detail_2025_03")
         .await;
-    assert!(partitions::ensure(&mut connection, &schema, month).await.expect("another is made"));
-    assert!(!partitions::ensure(&mut connection, &schema, month).await.expect("that will do"));
+    assert_eq!(ensure().await, Ensured::Created, "another is made");
+    assert_eq!(ensure().await, Ensured::Present, "that will do");
     let attached = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'aws_report_detail'::regclass";
     assert_eq!(database.one::<String>(attached).await, "aws_report_detail_2025_03_2");
 }
@@ -224,7 +229,8 @@ async fn two_creators_of_one_month_do_not_race() {
                 .expect("it is there afterwards")
         };
         let created = tokio::join!(create(), create(), create());
-        assert_eq!([created.0, created.1, created.2].iter().filter(|created| **created).count(), 1);
+        let created = [created.0, created.1, created.2];
+        assert_eq!(created.iter().filter(|made| **made == Ensured::Created).count(), 1);
     }
 }
 

@@ -1,0 +1,258 @@
+//! Retention: whole months of details are dropped, old reports removed in bounded batches, and what
+//! was removed stays removed.
+//!
+//! It is the right of the schema's owner, so it has a connection of its own. Every step is one
+//! transaction, or a statement that can be repeated; whatever is interrupted is finished by the
+//! next run, whoever makes it.
+
+use std::time::{Duration, Instant};
+
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use time::{Date, OffsetDateTime};
+use tokio_util::sync::CancellationToken;
+
+use super::partitions::{self, Partition, months_later};
+use super::{SchemaName, session};
+use crate::batch::month_of;
+use crate::store::expire::{self, Removed};
+
+/// The comment of a partition that is on its way out: a detached table without it was detached by a
+/// person, to be kept.
+pub(super) const MARK: &str = "ses-reports: no longer kept, to be dropped";
+
+/// Reports removed in one transaction: some hundred milliseconds.
+const BATCH: u32 = 5_000;
+
+/// How often a long removal says how far it is.
+const SAY_EVERY: Duration = Duration::from_secs(5);
+
+/// SQLSTATE `insufficient_privilege`.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
+
+/// How long rows are kept: so many whole months before the current one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retain {
+    /// Rows of `aws_report_detail`.
+    pub details: u16,
+    /// Rows of `aws_reports`, never shorter; `None` is for ever.
+    pub reports: Option<u16>,
+}
+
+/// Why retention did not do its work, or not all of it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another process is at it.
+    #[error("another process is removing old rows just now")]
+    Busy,
+    /// The role does not own the tables.
+    #[error("{0}")]
+    Rights(String),
+    /// There is no session to be had.
+    #[error(transparent)]
+    Session(#[from] super::Error),
+    /// PostgreSQL cannot be reached or asked.
+    #[error("{}", crate::store::explain(.0))]
+    Database(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match error.as_database_error() {
+            Some(refusal) if refusal.code().is_some_and(|code| code == INSUFFICIENT_PRIVILEGE) => {
+                Self::Rights(crate::store::explain(&error))
+            }
+            _ => Self::Database(error),
+        }
+    }
+}
+
+/// A session that removes what is no longer kept; at most one at a time has the right to.
+#[derive(Debug)]
+pub struct Retention {
+    connection: PgConnection,
+    schema: SchemaName,
+}
+
+impl Retention {
+    /// Connects as the schema's owner and becomes the one that removes.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when another process is.
+    pub async fn begin(options: &PgConnectOptions, schema: &SchemaName) -> Result<Self, Error> {
+        let mut connection = session::open(options, schema).await?;
+        session::refuse_pooler(&mut connection, options, schema).await?;
+        // No limit on waiting: nobody waits behind a detach that waits.
+        sqlx::raw_sql("SET lock_timeout = 0; SET application_name = 'ses-reports retention'")
+            .execute(&mut connection)
+            .await?;
+        // Asked first: whoever cannot drop a month is not to say that it is gone.
+        let is_owner: Option<bool> = sqlx::query_scalar(
+            "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass('aws_report_detail')",
+        )
+        .fetch_optional(&mut connection)
+        .await?;
+        if is_owner != Some(true) {
+            return Err(Error::Rights("the role does not own aws_report_detail".to_owned()));
+        }
+        // Of the session: given back with it, however it ends.
+        let elected: bool = sqlx::query_scalar(
+            "SELECT pg_try_advisory_lock(hashtext('ses-reports retention'), hashtext($1))",
+        )
+        .bind(schema.as_str())
+        .fetch_one(&mut connection)
+        .await?;
+        if elected { Ok(Self { connection, schema: schema.clone() }) } else { Err(Error::Busy) }
+    }
+
+    /// Gives the lock back.
+    pub async fn end(self) {
+        // The server notices too if the farewell fails.
+        let _ = self.connection.close().await;
+    }
+
+    /// Does all that [`Retain`] asks for at a time, until it is done or told to stop.
+    ///
+    /// # Errors
+    /// [`Error::Rights`] when the role does not own the tables; what was done until then stays.
+    pub async fn apply(
+        &mut self,
+        retain: Retain,
+        now: OffsetDateTime,
+        stop: &CancellationToken,
+    ) -> Result<(), Error> {
+        let month = month_of(now);
+        let kept_from = |months: u16| months_later(month, -i32::from(months));
+        self.advance("details", kept_from(retain.details)).await?;
+        let reports = match retain.reports {
+            Some(months) => Some(self.advance("reports", kept_from(months)).await?),
+            None => None,
+        };
+        self.drop_expired(stop).await?;
+        if let Some(before) = reports {
+            self.remove_reports(before, stop).await?;
+        }
+        Ok(())
+    }
+
+    /// Says that details before a month (its first day) are no longer kept; tells from when on
+    /// they are. Committed before anything is removed, so that no late event comes in between.
+    ///
+    /// # Errors
+    /// [`Error::Rights`], or what PostgreSQL says of a month that is yet to come.
+    pub async fn keep_details_from(&mut self, month: Date) -> Result<Date, Error> {
+        self.advance("details", month).await
+    }
+
+    async fn advance(&mut self, what: &str, month: Date) -> Result<Date, Error> {
+        let kept_from = sqlx::query_scalar("SELECT aws_report_retention_advance($1, $2)")
+            .bind(what)
+            .bind(month)
+            .fetch_one(&mut self.connection)
+            .await?;
+        Ok(kept_from)
+    }
+
+    /// Drops the partitions that hold nothing that is kept, the oldest first; tells which. A detach
+    /// that was interrupted, by whomever, is finished first: it bars every other.
+    ///
+    /// # Errors
+    /// [`Error::Rights`]; what was dropped until then stays dropped.
+    pub async fn drop_expired(
+        &mut self,
+        stop: &CancellationToken,
+    ) -> Result<Vec<Partition>, Error> {
+        let mut dropped = Vec::new();
+        for partition in partitions::list(&mut self.connection, &self.schema).await? {
+            if partition.is_pending {
+                if partition.is_expired {
+                    self.mark(&partition).await?;
+                }
+                self.ddl(&format!(
+                    "ALTER TABLE aws_report_detail DETACH PARTITION {} FINALIZE",
+                    quoted(&partition.name)
+                ))
+                .await?;
+                tracing::info!(partition = partition.name, "finished an interrupted detach");
+            }
+        }
+        for partition in partitions::list(&mut self.connection, &self.schema).await? {
+            if !partition.is_expired {
+                continue;
+            }
+            if stop.is_cancelled() {
+                break;
+            }
+            let name = quoted(&partition.name);
+            if partition.is_attached {
+                tracing::info!(partition = partition.name, "detaching; it waits for whoever reads");
+                self.mark(&partition).await?;
+                // It takes no lock that a reader or a writer of the other months waits for.
+                self.ddl(&format!(
+                    "ALTER TABLE aws_report_detail DETACH PARTITION {name} CONCURRENTLY"
+                ))
+                .await?;
+            }
+            self.ddl(&format!("DROP TABLE {name}")).await?;
+            tracing::info!(
+                partition = partition.name,
+                rows = partition.rows,
+                bytes = partition.bytes,
+                "dropped details that are no longer kept"
+            );
+            dropped.push(partition);
+        }
+        Ok(dropped)
+    }
+
+    /// So that whoever finds it detached knows that it is to be dropped.
+    async fn mark(&mut self, partition: &Partition) -> Result<(), Error> {
+        self.ddl(&format!("COMMENT ON TABLE {} IS '{MARK}'", quoted(&partition.name))).await
+    }
+
+    async fn ddl(&mut self, statement: &str) -> Result<(), Error> {
+        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut self.connection).await?;
+        Ok(())
+    }
+
+    /// Removes the reports of mail from before a day, with what is left of their details.
+    ///
+    /// # Errors
+    /// [`Error::Rights`]; what was removed until then stays removed.
+    pub async fn remove_reports(
+        &mut self,
+        before: Date,
+        stop: &CancellationToken,
+    ) -> Result<Removed, Error> {
+        let (mut total, mut said) = (Removed::default(), Instant::now());
+        while !stop.is_cancelled() {
+            let removed = expire::remove_reports(&mut self.connection, before, BATCH).await?;
+            total.reports += removed.reports;
+            total.details += removed.details;
+            if removed.reports == 0 {
+                break;
+            }
+            if said.elapsed() > SAY_EVERY {
+                said = Instant::now();
+                tracing::info!(
+                    reports = total.reports,
+                    details = total.details,
+                    "removing reports that are no longer kept"
+                );
+            }
+        }
+        if total.reports > 0 {
+            tracing::info!(
+                reports = total.reports,
+                details = total.details,
+                "removed reports that are no longer kept"
+            );
+        }
+        Ok(total)
+    }
+}
+
+/// A name from the catalog as SQL takes it.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

@@ -1,0 +1,67 @@
+//! Removes reports that are no longer kept, with whatever details of theirs are left.
+
+use sqlx::{Connection as _, PgConnection};
+use time::Date;
+use uuid::Uuid;
+
+/// By the indexes `aws_reports_send_at` and `aws_reports_unsent`, the oldest first. A row that a
+/// writer holds is left for the next time: nobody waits, so nobody deadlocks.
+const OF_SENT: &str = "
+    SELECT id FROM aws_reports
+    WHERE send_at < $1::timestamp AT TIME ZONE 'UTC'
+    ORDER BY send_at LIMIT $2 FOR UPDATE SKIP LOCKED";
+const OF_UNSENT: &str = "
+    SELECT id FROM aws_reports
+    WHERE send_at IS NULL
+        AND coalesce(reject_at, rendering_failure_at, created_at) < $1::timestamp AT TIME ZONE 'UTC'
+    ORDER BY coalesce(reject_at, rendering_failure_at, created_at)
+    LIMIT $2 FOR UPDATE SKIP LOCKED";
+
+/// What was removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Rows of `aws_reports`.
+    pub reports: u64,
+    /// Rows of `aws_report_detail`.
+    pub details: u64,
+}
+
+/// Removes at most `most` reports of mail from before a day, in one transaction, on a connection
+/// whose `search_path` is the schema and whose role may delete. Nothing is left when it removes none.
+///
+/// The rows are locked before their details are looked for: a writer that added one has committed
+/// it by then, and one that comes later finds no report and makes another. So no detail is left
+/// without its report.
+///
+/// # Errors
+/// When PostgreSQL cannot be reached or refuses; then nothing of the batch is removed.
+pub async fn remove_reports(
+    connection: &mut PgConnection,
+    before: Date,
+    most: u32,
+) -> Result<Removed, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    let mut reports: Vec<Uuid> = Vec::new();
+    for select in [OF_SENT, OF_UNSENT] {
+        if reports.is_empty() {
+            reports = sqlx::query_scalar(select)
+                .bind(before)
+                .bind(i64::from(most))
+                .fetch_all(&mut *transaction)
+                .await?;
+        }
+    }
+    if reports.is_empty() {
+        return Ok(Removed::default());
+    }
+    let details = sqlx::query("DELETE FROM aws_report_detail WHERE report_id = ANY($1)")
+        .bind(&reports)
+        .execute(&mut *transaction)
+        .await?;
+    let removed = sqlx::query("DELETE FROM aws_reports WHERE id = ANY($1)")
+        .bind(&reports)
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(Removed { reports: removed.rows_affected(), details: details.rows_affected() })
+}

@@ -1,0 +1,51 @@
+//! What a worker does for the schema beside its work: months ahead, news of retention.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use super::Shared;
+use crate::schema::partitions;
+use crate::store::explain;
+
+const MONTHS_EVERY: Duration = Duration::from_hours(1);
+const KEPT_EVERY: Duration = Duration::from_mins(1);
+const AFTER_FAILURE: Duration = Duration::from_mins(1);
+
+/// Creates the coming months ahead of their first event, until it is aborted. A failure costs
+/// nothing yet: the month of an event is also created when it is written.
+pub(super) async fn create_months(shared: Arc<Shared>) {
+    loop {
+        let months = partitions::months_ahead(now());
+        let pause = match shared.store.create_months(&months).await {
+            Ok(created) => {
+                if created > 0 {
+                    tracing::info!(created, "created partitions ahead");
+                }
+                MONTHS_EVERY
+            }
+            Err(error) => {
+                tracing::warn!(error = explain(&error), "could not create partitions ahead");
+                AFTER_FAILURE
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Learns from when on rows are kept, until it is aborted. A failure is not worth a line: writing
+/// fails too, and says so.
+pub(super) async fn learn_kept(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(KEPT_EVERY).await;
+        if let Err(error) = shared.store.learn_kept().await {
+            tracing::debug!(error = explain(&error), "could not ask from when on rows are kept");
+        }
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the calendar decides which months come and go")]
+pub(super) fn now() -> OffsetDateTime {
+    OffsetDateTime::now_utc()
+}

@@ -1,0 +1,59 @@
+//! Removes what is no longer kept, where the operator has set for how long.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+
+use super::Shared;
+use super::maintenance::now;
+use crate::schema::SchemaName;
+use crate::schema::retention::{Error, Retain, Retention};
+
+const EVERY: Duration = Duration::from_hours(1);
+const AFTER_FAILURE: Duration = Duration::from_mins(1);
+
+/// What retention needs beside the store: the rights of the schema's owner.
+#[derive(Debug, Clone)]
+pub struct Owner {
+    /// How to connect.
+    pub options: PgConnectOptions,
+    /// The schema that holds the tables.
+    pub schema: SchemaName,
+}
+
+/// Looks every hour, until it is aborted. Of many workers one at a time does it.
+pub(super) async fn remove_expired(shared: Arc<Shared>, owner: Owner, retain: Retain) {
+    let mut has_warned = false;
+    loop {
+        let pause = match remove(&shared, &owner, retain).await {
+            Ok(()) => {
+                has_warned = false;
+                EVERY
+            }
+            Err(Error::Busy) => EVERY,
+            Err(Error::Rights(refusal)) => {
+                if !has_warned {
+                    tracing::warn!(
+                        refusal,
+                        "RETAIN_DETAILS is set, but dropping months is the right of the schema's owner: set MIGRATION_DATABASE_URL to connect as that, or run `ses-reports partitions drop`; consuming goes on"
+                    );
+                    has_warned = true;
+                }
+                EVERY
+            }
+            Err(error) => {
+                tracing::warn!(%error, "could not remove what is no longer kept");
+                AFTER_FAILURE
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+}
+
+async fn remove(shared: &Shared, owner: &Owner, retain: Retain) -> Result<(), Error> {
+    let mut retention = Retention::begin(&owner.options, &owner.schema).await?;
+    let outcome = retention.apply(retain, now(), &shared.stop).await;
+    retention.end().await;
+    outcome
+}

@@ -1,0 +1,445 @@
+//! The figures of each day, the views, and the indexes that answer questions.
+
+use serde_json::{Value, json};
+use sqlx::AssertSqlSafe;
+
+use crate::support::database::Database;
+use crate::support::event::{self, message_id};
+use crate::support::generate;
+use crate::support::process::{Worker, eventually};
+use crate::support::queue::Queue;
+
+/// The figures as nobody but the refresh computes them, and when.
+const FIGURES: &str = "SELECT day, source_domain, report_type, sent, delivered, bounced_hard,
+        bounced_soft, bounced_suppressed, complained, opened, clicked, rejected, rendering_failed,
+        delayed, messages_delivered
+    FROM aws_report_daily ORDER BY day, source_domain, report_type";
+
+/// The same from the details, which the refresh never reads. The reports tell the day, the sender,
+/// the kind of mail, and which of several bounces counts: of two copies of one bounce that differ
+/// the details hold one.
+const RECOUNT: &str = r#"
+    WITH facts AS (
+        SELECT (coalesce(r.send_at, r.reject_at, r.rendering_failure_at) AT TIME ZONE 'UTC')::date AS day,
+            coalesce(lower(substring(r.source_email FROM '[^@]*$')), '') AS source_domain,
+            r.report_type, r.message_id, r.bounce_at, bounce_type, coalesce(bounce_sub_type, '') AS bounce_sub_type, fold.*
+        FROM aws_reports r
+        CROSS JOIN LATERAL (
+            SELECT bool_or(event_type NOT IN ('Reject', 'Rendering Failure')) AS sent,
+                min("timestamp") FILTER (WHERE event_type = 'Delivery') AS delivered,
+                bool_or(event_type = 'Bounce') AS bounced,
+                bool_or(event_type = 'Complaint') AS complained,
+                bool_or(event_type = 'Open') AS opened,
+                bool_or(event_type = 'Click') AS clicked,
+                bool_or(event_type = 'Reject') AS rejected,
+                bool_or(event_type = 'Rendering Failure') AS unrendered,
+                bool_or(event_type = 'DeliveryDelay') AS delayed
+            FROM aws_report_detail WHERE report_id = r.id
+        ) AS fold
+    )
+    SELECT day, source_domain, report_type,
+        count(*) FILTER (WHERE sent) AS sent,
+        count(delivered) AS delivered,
+        count(*) FILTER (WHERE bounced AND bounce_type = 'Permanent' AND bounce_sub_type = 'General') AS bounced_hard,
+        count(*) FILTER (WHERE bounced AND bounce_type <> 'Permanent'
+            AND NOT (bounce_type = 'Transient' AND bounce_sub_type = 'General' AND coalesce(delivered, 'infinity') <= bounce_at)) AS bounced_soft,
+        count(*) FILTER (WHERE bounced AND bounce_type = 'Permanent' AND bounce_sub_type = 'OnAccountSuppressionList') AS bounced_suppressed,
+        count(*) FILTER (WHERE complained) AS complained,
+        count(DISTINCT message_id) FILTER (WHERE opened) AS opened,
+        count(DISTINCT message_id) FILTER (WHERE clicked) AS clicked,
+        count(*) FILTER (WHERE rejected) AS rejected,
+        count(*) FILTER (WHERE unrendered) AS rendering_failed,
+        count(*) FILTER (WHERE delayed) AS delayed,
+        count(DISTINCT message_id) FILTER (WHERE delivered IS NOT NULL) AS messages_delivered
+    FROM facts GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"#;
+
+#[tokio::test]
+async fn the_figures_equal_a_recount_also_after_late_changes() {
+    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let mut bodies = generate::stream(20_261_121, 2_000);
+    let mut random = fastrand::Rng::with_seed(7);
+    let again = bodies.iter().filter(|_| random.u32(..100) < 30).cloned().collect::<Vec<_>>();
+    bodies.extend(again);
+    random.shuffle(&mut bodies);
+    let (early, late) = bodies.split_at(bodies.len() / 2);
+    for part in [early, late] {
+        queue.send(part).await;
+        tokio::join!(
+            Worker::until_idle(&database, &queue.url, &["--batch-rows", "41"]),
+            Worker::until_idle(&database, &queue.url, &["--writers", "3"]),
+        );
+        let (figures, recount) = (database.rows(FIGURES).await, database.rows(RECOUNT).await);
+        assert!(recount.len() > 20, "the stream says something");
+        for (figures, recount) in figures.iter().zip(&recount) {
+            assert_eq!(figures, recount);
+        }
+        assert_eq!(figures.len(), recount.len());
+        assert_eq!(
+            database.one::<i64>("SELECT count(*) FROM aws_report_stale_day").await,
+            0,
+            "workers that end leave nothing to count"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_mail_to_three_that_was_opened_once_is_one_open() {
+    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let all = ["a@example.com", "b@example.com", "c@example.com"];
+    let (id, lost) = (message_id(1), message_id(2));
+    let mut suppressed = event::bounce(&lost, &["d@example.com"], "d@example.com");
+    suppressed["bounce"]["bounceSubType"] = json!("OnAccountSuppressionList");
+    let bodies = [
+        event::delivery(&id, &all, &all[..2]),
+        event::bounce(&id, &all, all[2]),
+        event::open(&id, &all, "2026-11-20T11:00:00.000Z"),
+        event::open(&id, &all, "2026-11-20T11:05:00.000Z"),
+        suppressed,
+    ];
+    queue.send(&bodies.map(|body| body.to_string())).await;
+    Worker::until_idle(&database, &queue.url, &[]).await;
+    let figures =
+        "SELECT day, source_domain, sent, delivered, bounced_hard, bounced_suppressed, opened,
+            messages_delivered, delivery_rate, bounce_rate, complaint_rate, open_rate, click_rate
+        FROM aws_report_daily";
+    let expected = json!({
+        "day": "2026-11-20", "source_domain": "shop.example", "sent": 4, "delivered": 2,
+        "bounced_hard": 1, "bounced_suppressed": 1, "opened": 1, "messages_delivered": 1,
+        "delivery_rate": 66.667, "bounce_rate": 33.333, "complaint_rate": 0.0, "open_rate": 100.0,
+        "click_rate": 0.0,
+    });
+    // Compared as text: a numeric keeps the zeros after its point.
+    let found = database.rows(figures).await;
+    assert_eq!(found.len(), 1);
+    for (name, value) in expected.as_object().expect("an object") {
+        let same = match (value.as_f64(), found[0][name].as_f64()) {
+            (Some(expected), Some(found)) => (expected - found).abs() < 1e-9,
+            _ => found[0][name] == *value,
+        };
+        assert!(same, "{name}: {} is not {value}", found[0][name]);
+    }
+}
+
+/// A report made by hand, of mail sent on a day.
+fn insert(day: &str, name: &str) -> String {
+    format!(
+        "INSERT INTO aws_reports (id, user_email, message_id, source_email, send_at)
+        VALUES (gen_random_uuid(), '{name}@example.com', '{name}', 'x@shop.example', '{day} 12:00Z')"
+    )
+}
+
+async fn refresh(database: &Database, day: &str) -> bool {
+    database.one(&format!("SELECT aws_report_daily_refresh('{day}')")).await
+}
+
+async fn sent(database: &Database, day: &str) -> i64 {
+    let sql =
+        format!("SELECT coalesce(sum(sent), 0)::bigint FROM aws_report_daily WHERE day = '{day}'");
+    database.one(&sql).await
+}
+
+#[tokio::test]
+async fn a_change_that_commits_while_a_refresh_runs_is_counted_by_the_next() {
+    let database = Database::migrated().await;
+    let day = "2026-11-20";
+    database.execute(&insert(day, "first")).await;
+
+    // It is open before the refresh and commits after it.
+    let mut writer = database.pool.begin().await.expect("a transaction");
+    sqlx::raw_sql(AssertSqlSafe(insert(day, "second")))
+        .execute(&mut *writer)
+        .await
+        .expect("it writes");
+    assert!(refresh(&database, day).await);
+    assert_eq!(sent(&database, day).await, 1);
+    writer.commit().await.expect("it commits");
+    assert_eq!(stale(&database).await, [json!({"day": day})], "its note is there");
+    assert!(refresh(&database, day).await);
+    assert_eq!((sent(&database, day).await, stale(&database).await.len()), (2, 0));
+
+    // It begins and commits while the refresh has counted and not committed.
+    let mut refresher = database.pool.begin().await.expect("a transaction");
+    database.execute("UPDATE aws_reports SET open_at = now()").await;
+    let count = format!("SELECT aws_report_daily_refresh('{day}')");
+    sqlx::raw_sql(AssertSqlSafe(count)).execute(&mut *refresher).await.expect("it counts");
+    database.execute(&insert(day, "third")).await;
+    assert!(!refresh(&database, day).await, "one at a time");
+    refresher.commit().await.expect("it commits");
+    assert_eq!((sent(&database, day).await, stale(&database).await.len()), (2, 1));
+    assert!(refresh(&database, day).await);
+    assert_eq!((sent(&database, day).await, stale(&database).await.len()), (3, 0));
+
+    // A refresh that is given up leaves the notes.
+    database.execute(&insert(day, "fourth")).await;
+    let mut refresher = database.pool.begin().await.expect("a transaction");
+    let count = format!("SELECT aws_report_daily_refresh('{day}')");
+    sqlx::raw_sql(AssertSqlSafe(count)).execute(&mut *refresher).await.expect("it counts");
+    refresher.rollback().await.expect("it rolls back");
+    assert_eq!((sent(&database, day).await, stale(&database).await.len()), (3, 1));
+}
+
+async fn stale(database: &Database) -> Vec<Value> {
+    database.rows("SELECT DISTINCT day FROM aws_report_stale_day ORDER BY day").await
+}
+
+#[tokio::test]
+async fn a_report_that_moves_to_another_day_leaves_the_first() {
+    let database = Database::migrated().await;
+    database.execute(&insert("2026-11-20", "a")).await;
+    assert!(refresh(&database, "2026-11-20").await);
+    database
+        .execute("UPDATE aws_reports SET send_at = send_at - interval '1 day', source_email = NULL")
+        .await;
+    let both = [json!({"day": "2026-11-19"}), json!({"day": "2026-11-20"})];
+    assert_eq!(stale(&database).await, both);
+    for day in ["2026-11-19", "2026-11-20"] {
+        assert!(refresh(&database, day).await);
+    }
+    assert_eq!(
+        database.rows("SELECT day, source_domain, sent FROM aws_report_daily").await,
+        [json!({"day": "2026-11-19", "source_domain": "", "sent": 1})]
+    );
+}
+
+#[tokio::test]
+async fn only_days_that_changed_are_counted_anew() {
+    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (old, new) = (message_id(1), message_id(2));
+    let mut before = event::send(&old, &["jane@example.com"]);
+    before["mail"]["timestamp"] = json!("2026-11-10T10:00:00Z");
+    queue.send(&[before.to_string(), event::send(&new, &["jane@example.com"]).to_string()]).await;
+    Worker::until_idle(&database, &queue.url, &[]).await;
+    let versions = "SELECT day, xmin::text AS version, updated_at, delivered FROM aws_report_daily ORDER BY day";
+    let first = database.rows(versions).await;
+    assert_eq!(first.len(), 2);
+    // The new mail is delivered; the old one's send comes again and says nothing new.
+    let delivered = event::delivery(&new, &["jane@example.com"], &["jane@example.com"]);
+    queue.send(&[delivered.to_string(), before.to_string()]).await;
+    Worker::until_idle(&database, &queue.url, &[]).await;
+    let then = database.rows(versions).await;
+    assert_eq!(then[0], first[0], "the day without news is left alone");
+    assert_ne!(then[1]["version"], first[1]["version"]);
+    assert_eq!((&first[1]["delivered"], &then[1]["delivered"]), (&json!(0), &json!(1)));
+}
+
+#[tokio::test]
+async fn reports_from_before_the_triggers_are_counted_too() {
+    let database = Database::migrated().await;
+    for script in [
+        include_str!("../../migrations/down/V0010__views.sql"),
+        include_str!("../../migrations/down/V0009__daily.sql"),
+    ] {
+        in_schema(&database, script).await;
+    }
+    database.execute(&insert("2026-11-18", "a")).await;
+    database.execute(&insert("2026-11-20", "b")).await;
+    database
+        .execute("INSERT INTO aws_reports (id, user_email, message_id, reject_at) VALUES (gen_random_uuid(), 'c@example.com', 'c', '2026-11-21 01:00Z')")
+        .await;
+    database.execute("UPDATE aws_reports SET created_at = '2026-11-19'").await;
+    in_schema(&database, include_str!("../../migrations/V0009__daily.sql")).await;
+    let days: Vec<Value> = (18..=21).map(|day| json!({"day": format!("2026-11-{day}")})).collect();
+    assert_eq!(stale(&database).await, days);
+}
+
+/// Runs a migration's SQL as the migrator does.
+async fn in_schema(database: &Database, script: &'static str) {
+    let mut connection = database.pool.begin().await.expect("a transaction");
+    sqlx::raw_sql("SET LOCAL search_path = aws_reports, pg_temp")
+        .execute(&mut *connection)
+        .await
+        .expect("it is set");
+    sqlx::raw_sql(script).execute(&mut *connection).await.expect("it runs");
+    connection.commit().await.expect("it commits");
+}
+
+#[tokio::test]
+async fn later_events_of_a_mail_are_hot_updates() {
+    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let jane = ["jane@example.com"];
+    let send = |events: Vec<Value>| {
+        let bodies: Vec<String> = events.iter().map(Value::to_string).collect();
+        let queue = &queue;
+        async move { queue.send(&bodies).await }
+    };
+    let mut worker = Worker::start(&database, &queue.url, &[]);
+    send((0..400).map(|number| event::send(&message_id(number), &jane)).collect()).await;
+    let there = "SELECT count(*) = 400 FROM aws_reports";
+    eventually("the mails are sent", || database.one::<bool>(there)).await;
+    // Few of each page at a time: as a page fills up with versions that some reader may still need,
+    // an update must leave it, whatever the indexes.
+    let some = || (0..400).step_by(10).map(message_id);
+    let click = |id: String| {
+        event::event(
+            "Click",
+            "click",
+            json!({"timestamp": "2026-11-20T12:00:00Z", "link": "https://shop.example/"}),
+            event::mail(&id, &jane),
+        )
+    };
+    for (events, column) in [
+        (some().map(|id| event::delivery(&id, &jane, &jane)).collect(), "delivery_at"),
+        (some().map(|id| event::open(&id, &jane, "2026-11-20T11:00:00Z")).collect(), "open_at"),
+        (some().map(click).collect::<Vec<_>>(), "click_at"),
+        (some().map(|id| event::complaint(&id, &jane, jane[0])).collect(), "complaint_at"),
+    ] {
+        send(events).await;
+        let written = format!("SELECT count({column}) = 40 FROM aws_reports");
+        eventually(column, || database.one::<bool>(&written)).await;
+    }
+    // Its sessions tell what they did as they end.
+    assert!(worker.terminate().await.0.success(), "{}", worker.log());
+    let updates = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = 'aws_reports'::regclass";
+    eventually("the updates are told", || async {
+        database.rows(updates).await[0]["n_tup_upd"].as_i64() >= Some(160)
+    })
+    .await;
+    let told = database.rows(updates).await;
+    assert_eq!(told[0]["n_tup_hot_upd"], told[0]["n_tup_upd"], "{told:?}");
+}
+
+#[tokio::test]
+async fn each_question_has_its_index() {
+    let database = Database::migrated().await;
+    database.execute("SELECT aws_report_detail_ensure('2026-11-01')").await;
+    for (question, indexes) in [
+        ("SELECT * FROM aws_reports WHERE message_id = 'x'", &["aws_reports_message_id"][..]),
+        ("SELECT * FROM aws_reports WHERE user_email = 'x'", &["aws_reports_user_email"]),
+        (
+            "SELECT * FROM aws_reports WHERE user_id = '42' ORDER BY send_at DESC LIMIT 20",
+            &["aws_reports_user_id"],
+        ),
+        (
+            "SELECT count(*) FROM aws_reports WHERE send_at >= '2026-11-01' AND send_at < '2026-12-01'",
+            &["aws_reports_send_at"],
+        ),
+        (
+            "SELECT * FROM aws_reports WHERE send_at IS NULL AND coalesce(reject_at, rendering_failure_at, created_at) < '2026-11-01'",
+            &["aws_reports_unsent"],
+        ),
+        (
+            "SELECT * FROM aws_report_timeline WHERE message_id = 'x' ORDER BY user_email, \"timestamp\"",
+            &["aws_reports_message_id", "aws_report_detail_2026_11_pkey"],
+        ),
+        ("SELECT * FROM aws_report_states WHERE message_id = 'x'", &["aws_reports_message_id"]),
+        ("SELECT * FROM aws_report_states WHERE user_email = 'x'", &["aws_reports_user_email"]),
+        (
+            "SELECT * FROM aws_report_states WHERE user_id = '42' ORDER BY send_at DESC LIMIT 20",
+            &["aws_reports_user_id"],
+        ),
+        (
+            "SELECT * FROM aws_report_suppressions WHERE user_email = 'x'",
+            &["aws_reports_user_email"],
+        ),
+        ("SELECT * FROM aws_report_daily WHERE day >= '2026-11-01'", &["aws_report_daily_pkey"]),
+        (
+            "SELECT * FROM aws_report_dead_letter ORDER BY received_at DESC LIMIT 20",
+            &["aws_report_dead_letter_received_at"],
+        ),
+    ] {
+        let mut transaction = database.pool.begin().await.expect("a transaction");
+        // The tables are empty: a look at all of it would be the cheapest.
+        sqlx::raw_sql("SET LOCAL enable_seqscan = off")
+            .execute(&mut *transaction)
+            .await
+            .expect("it is set");
+        let plan: Vec<String> =
+            sqlx::query_scalar(AssertSqlSafe(format!("EXPLAIN (COSTS off) {question}")))
+                .fetch_all(&mut *transaction)
+                .await
+                .expect("it can be planned");
+        let plan = plan.join("\n");
+        for index in indexes {
+            assert!(plan.contains(index), "{question}: not by {index}:\n{plan}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_report_has_one_state() {
+    let database = Database::migrated().await;
+    let mut expected = Vec::new();
+    for (number, (state, columns)) in [
+        ("complained", "send_at delivery_at open_at complaint_at hard"),
+        ("hard bounced", "send_at delivery_delay_at hard"),
+        ("rejected", "reject_at"),
+        ("rendering failed", "rendering_failure_at"),
+        ("suppressed", "send_at suppressed"),
+        ("soft bounced", "send_at soft"),
+        ("clicked", "send_at delivery_at open_at click_at"),
+        ("opened", "send_at delivery_delay_at delivery_at open_at"),
+        ("delivered", "send_at delivery_delay_at delivery_at"),
+        ("delivered", "send_at delivery_at auto-reply"),
+        ("soft bounced", "send_at auto-reply"),
+        ("delayed", "send_at delivery_delay_at"),
+        ("sent", "send_at"),
+        ("unsent", ""),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let sets: Vec<String> = columns
+            .split_whitespace()
+            .map(|column| match column {
+                "hard" => "bounce_at = '2026-11-20', bounce_type = 'Permanent', bounce_sub_type = 'NoEmail'".to_owned(),
+                "suppressed" => "bounce_at = '2026-11-20', bounce_type = 'Permanent', bounce_sub_type = 'Suppressed'".to_owned(),
+                "soft" => "bounce_at = '2026-11-20', bounce_type = 'Transient', bounce_sub_type = 'MailboxFull'".to_owned(),
+                "auto-reply" => "bounce_at = '2026-11-20', bounce_type = 'Transient', bounce_sub_type = 'General'".to_owned(),
+                column => format!("{column} = '2026-11-19'"),
+            })
+            .chain(["user_id = NULL".to_owned()])
+            .collect();
+        let id = format!("m{number:02}");
+        database
+            .execute(&format!(
+                "INSERT INTO aws_reports (id, user_email, message_id) VALUES (gen_random_uuid(), '{id}@example.com', '{id}');
+                UPDATE aws_reports SET {} WHERE message_id = '{id}'",
+                sets.join(", ")
+            ))
+            .await;
+        expected.push(json!({"message_id": id, "state": state, "report_name": "default"}));
+    }
+    let states = "SELECT message_id, state, report_name FROM aws_report_states ORDER BY message_id";
+    assert_eq!(database.rows(states).await, expected);
+    assert_eq!(
+        database
+            .rows(
+                "SELECT user_email, reason FROM aws_report_suppressions ORDER BY user_email, reason"
+            )
+            .await,
+        [
+            json!({"user_email": "m00@example.com", "reason": "complaint"}),
+            json!({"user_email": "m00@example.com", "reason": "hard bounce"}),
+            json!({"user_email": "m01@example.com", "reason": "hard bounce"}),
+            json!({"user_email": "m04@example.com", "reason": "suppression list"}),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn the_timeline_says_what_happened() {
+    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (id, both) = (message_id(1), ["a@example.com", "b@example.com"]);
+    let bodies = [
+        event::send(&id, &both),
+        event::delivery(&id, &both, &both[..1]),
+        event::bounce(&id, &both, both[1]),
+        event::complaint(&id, &both, both[0]),
+    ];
+    queue.send(&bodies.map(|body| body.to_string())).await;
+    Worker::until_idle(&database, &queue.url, &[]).await;
+    let timeline = format!(
+        "SELECT left(user_email, 1) AS who, event_type, what FROM aws_report_timeline WHERE message_id = '{id}' ORDER BY user_email, \"timestamp\""
+    );
+    let says = |who: &str, event_type: &str, what: Value| json!({"who": who, "event_type": event_type, "what": what});
+    assert_eq!(
+        database.rows(&timeline).await,
+        [
+            says("a", "Send", Value::Null),
+            says("a", "Delivery", json!("250 ok")),
+            says("a", "Complaint", json!("abuse")),
+            says("b", "Send", Value::Null),
+            says("b", "Bounce", json!("Permanent/General: smtp; 550 5.1.1 unknown user")),
+        ]
+    );
+}
