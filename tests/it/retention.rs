@@ -10,7 +10,6 @@ use crate::support::database::Database;
 use crate::support::event::{self, message_id};
 use crate::support::process::{Ended, Worker, eventually, run};
 use crate::support::queue::Queue;
-use crate::support::unique;
 
 /// Months before the current one, as the database's clock has it.
 struct Calendar(Vec<Date>);
