@@ -14,11 +14,10 @@ use crate::store::Store;
 use crate::{http, metrics, schema, shutdown, worker};
 
 pub(super) async fn migrate_only(cli: &Cli) -> Result<(), Failure> {
-    let database = cli.database.check()?;
-    let schema = Schema::new(database.options, database.schema);
+    let database = cli.database.check_to_migrate()?;
+    let schema = Schema::new(database.migration_options.clone(), database.schema.clone());
     // The contract of the deploy step knows one code for every failure.
-    let up =
-        async { schema.up(None).await.map_err(|error| failed(format!("PostgreSQL: {error}"))) };
+    let up = async { schema.up(None).await.map_err(|error| unmigrated(&database, &error)) };
     let (status, applied) = until_signal(up).await?;
     answer(&applied_lines(&status, &applied));
     Ok(())

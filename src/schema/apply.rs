@@ -101,8 +101,8 @@ async fn record(
     }
 }
 
-/// Runs one statement outside of a transaction.
-async fn run_alone(
+/// Runs one statement outside of a transaction; an index that it builds is valid afterwards.
+pub(super) async fn run_alone(
     connection: &mut PgConnection,
     schema: &Schema,
     statement: &str,
@@ -143,7 +143,7 @@ async fn execute(connection: &mut PgConnection, statement: &str) -> Result<(), E
 }
 
 /// Removes what an interrupted build left: `IF NOT EXISTS` would take it for the index.
-pub(super) async fn drop_invalid(
+async fn drop_invalid(
     connection: &mut PgConnection,
     schema: &Schema,
     name: &str,
@@ -157,7 +157,7 @@ pub(super) async fn drop_invalid(
 }
 
 /// Whether an index is valid; `None` if there is none.
-pub(super) async fn is_valid(
+async fn is_valid(
     connection: &mut PgConnection,
     schema: &Schema,
     name: &str,

@@ -6,13 +6,51 @@
 
 use sqlx::PgConnection;
 
+use super::apply::run_alone;
 use super::{Error, Migration, Schema};
 
 /// Runs the function of a migration.
 pub(super) async fn run(
-    _connection: &mut PgConnection,
-    _schema: &Schema,
+    connection: &mut PgConnection,
+    schema: &Schema,
     migration: &Migration,
 ) -> Result<(), Error> {
-    Err(Error::Failed(format!("{} asks for code that this binary does not have", migration.stem)))
+    match &*migration.stem {
+        "V0011__detail_times" => index_partitions(connection, schema, "timestamp_idx").await,
+        stem => Err(Error::Failed(format!("{stem} asks for code that this program does not have"))),
+    }
+}
+
+/// Builds an index of the detail table, of which only the parent's part is there, on every
+/// partition, without stopping anyone: PostgreSQL does that for a partitioned table only under a
+/// lock that stops writers. Partitions that are made meanwhile have theirs from the parent.
+async fn index_partitions(
+    connection: &mut PgConnection,
+    schema: &Schema,
+    suffix: &str,
+) -> Result<(), Error> {
+    let parent = format!("aws_report_detail_{suffix}");
+    let partitions: Vec<(String, String)> = sqlx::query_as(
+        "SELECT relname::text, substring(pg_get_indexdef(to_regclass($1)) FROM ' USING .*$')
+        FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
+        WHERE inhparent = to_regclass('aws_report_detail') AND NOT inhdetachpending
+            AND NOT EXISTS (
+                SELECT FROM pg_inherits AS of_index JOIN pg_index ON indexrelid = of_index.inhrelid
+                WHERE of_index.inhparent = to_regclass($1) AND indrelid = pg_class.oid)
+        ORDER BY relname",
+    )
+    .bind(&parent)
+    .fetch_all(&mut *connection)
+    .await?;
+    for (place, (partition, definition)) in partitions.iter().enumerate() {
+        let index = format!("{partition}_{suffix}");
+        tracing::info!("building {index} ({} of {})", place + 1, partitions.len());
+        let build = format!(
+            "CREATE INDEX CONCURRENTLY IF NOT EXISTS \"{index}\" ON \"{partition}\"{definition}"
+        );
+        run_alone(connection, schema, &build).await?;
+        let attach = format!("ALTER INDEX \"{parent}\" ATTACH PARTITION \"{index}\"");
+        run_alone(connection, schema, &attach).await?;
+    }
+    Ok(())
 }

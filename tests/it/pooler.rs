@@ -45,7 +45,8 @@ async fn workers_share_fewer_sessions_than_they_have_writers() {
         "SELECT count(*) FROM pg_stat_activity WHERE usename = '{}'",
         database.role("worker")
     );
-    assert!((1..=2).contains(&database.one::<i64>(&sessions).await));
+    // A session that a worker left in the middle of a transaction is closed by the pooler.
+    assert!(database.one::<i64>(&sessions).await <= 2);
     assert_eq!(queue.counts().await, (0, 0));
     assert_eq!(queue.counts_of(&queue.dead_letter_url).await, (0, 0));
     assert_eq!(database.rows(DOUBTFUL).await.len(), 0);
