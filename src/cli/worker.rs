@@ -100,8 +100,8 @@ async fn prepare(
         tracing::warn!("{}", newer(&status));
     }
 
-    // One connection per writer, one for the partitions, one to count days with.
-    let connections = u32::from(cli.worker.writers) + 2;
+    // One connection per writer, one for the partitions, one to count days with, one to backfill.
+    let connections = u32::from(cli.worker.writers) + 3;
     let store = Store::connect(
         database.options,
         database.schema,

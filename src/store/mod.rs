@@ -1,5 +1,6 @@
 //! The store: the only code that speaks SQL to the report tables.
 
+mod backfill;
 mod check;
 mod daily;
 mod error;
@@ -15,6 +16,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, Transaction};
 use time::Date;
 
+pub use backfill::{Batch, Failed};
 pub use check::{Check, Doubt, check};
 pub use error::{Error, Refusal, explain};
 pub use legacy::{DetailAndReport, Legacy, Rows};

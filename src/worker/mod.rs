@@ -8,6 +8,7 @@
 //! A message is moved along as a `Pending`; wherever one is dropped unwritten, its lease
 //! remembers to give it back.
 
+mod backfill;
 mod daily;
 mod deleter;
 mod gate;
@@ -126,6 +127,7 @@ pub async fn run(
     if let Some(retain) = shared.settings.retain {
         helpers.spawn(retention::remove_expired(Arc::clone(&shared), owner, retain));
     }
+    helpers.spawn(backfill::run(Arc::clone(&shared)));
     helpers.spawn(stats::report(Arc::clone(&shared)));
     if let Some(idle) = shared.settings.exit_when_idle {
         helpers.spawn(idle::stop_when_idle(Arc::clone(&shared), idle));

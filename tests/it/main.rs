@@ -7,6 +7,7 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 #![expect(unreachable_pub, reason = "nothing here is reachable")]
 
+mod backfill;
 mod cli;
 mod crash;
 mod daily;
