@@ -15,6 +15,7 @@ mod dead_letters;
 mod http;
 mod layers;
 mod migrate;
+mod migrators;
 mod outage;
 mod pooler;
 mod readme;

@@ -1,74 +1,11 @@
 //! `ses-reports migrate`: seen, tried, applied, undone, checked, on real databases.
 
-use std::path::Path;
-
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::support::database::Database;
-use crate::support::process::{Ended, eventually, run};
-
-/// Runs `ses-reports migrate …`.
-async fn migrate(database: &Database, arguments: &[&str]) -> Ended {
-    let arguments = [&["migrate"], arguments].concat();
-    run(&[("DATABASE_URL", &*database.url())], &arguments).await
-}
-
-/// The same, and it must end with an exit code.
-async fn expect(database: &Database, code: i32, arguments: &[&str]) -> Ended {
-    let ended = migrate(database, arguments).await;
-    assert_eq!(ended.code, Some(code), "{arguments:?}: {}{}", ended.stdout, ended.stderr);
-    ended
-}
-
-/// Its answer in JSON.
-async fn answer(database: &Database, code: i32, arguments: &[&str]) -> Value {
-    let ended = expect(database, code, &[arguments, &["--json"]].concat()).await;
-    serde_json::from_str(&ended.stdout).expect("JSON")
-}
-
-fn newest() -> u64 {
-    ses_reports::schema::newest().into()
-}
-
-/// A copy of the repository's migrations, to add to and to spoil.
-struct Files(TempDir);
-
-impl Files {
-    fn new() -> Self {
-        let files = Self(tempfile::tempdir().expect("a folder"));
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
-        std::fs::create_dir(files.0.path().join("down")).expect("a folder");
-        for migration in ses_reports::schema::EMBEDDED {
-            for name in [format!("{}.sql", migration.stem), format!("down/{}.sql", migration.stem)]
-            {
-                std::fs::copy(source.join(&name), files.0.path().join(&name)).expect("a copy");
-            }
-        }
-        files
-    }
-
-    /// Adds the next migration.
-    fn add(&self, words: &str, up: &str, down: &str) -> String {
-        let count = std::fs::read_dir(self.0.path().join("down")).expect("files").count();
-        let stem = format!("V{:04}__{words}", count + 1);
-        self.write(&format!("{stem}.sql"), up);
-        self.write(&format!("down/{stem}.sql"), down);
-        stem
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.0.path().join(name), text).expect("it is written");
-    }
-
-    fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(self.0.path().join(name)).expect("it is read")
-    }
-
-    fn path(&self) -> &str {
-        self.0.path().to_str().expect("UTF-8")
-    }
-}
+use crate::support::migrations::{Files, answer, expect, newest};
+use crate::support::process::{eventually, run};
+use crate::support::server::{PostgreSql, schema_of};
 
 #[tokio::test]
 async fn status_tells_what_is_applied_and_what_is_pending() {
@@ -167,7 +104,7 @@ async fn a_newer_database_is_told_from_a_divergent_one() {
 }
 
 #[tokio::test]
-async fn plan_tells_locks_rewrites_and_lint_and_leaves_nothing_behind() {
+async fn plan_tells_locks_rewrites_and_lint() {
     let database = Database::migrated().await;
     let files = Files::new();
     files.add(
@@ -214,10 +151,6 @@ async fn plan_tells_locks_rewrites_and_lint_and_leaves_nothing_behind() {
     ] {
         assert!(words.stdout.contains(said), "{said}: {}", words.stdout);
     }
-    let left: i64 = database
-        .one("SELECT count(*) FROM pg_database WHERE datname LIKE 'ses_reports_shadow_%' AND NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = 'ses_reports_shadow_' || pid || '_' || extract(epoch FROM backend_start)::bigint)")
-        .await;
-    assert_eq!(left, 0, "no shadow outlives its maker");
     expect(&database, 0, &["verify"]).await;
     let current = answer(&database, 0, &["plan"]).await;
     assert_eq!(current["migrations"], json!([]));
@@ -236,19 +169,33 @@ async fn a_plan_of_an_empty_database_is_all_of_it() {
 }
 
 #[tokio::test]
+async fn a_shadow_is_dropped_and_so_are_those_of_the_killed() {
+    let server = PostgreSql::start().await;
+    let database = Database::on(&server.url()).await;
+    database.execute("CREATE DATABASE ses_reports_shadow_1_1").await;
+    let plan = expect(&database, 0, &["plan"]).await;
+    assert!(plan.stdout.contains("V0001__content_ids: one transaction"), "{}", plan.stdout);
+    let left = "SELECT datname FROM pg_database WHERE datname LIKE 'ses_reports_shadow%'";
+    assert_eq!(database.rows(left).await, Vec::<Value>::new());
+}
+
+#[tokio::test]
 async fn every_version_goes_down_and_up_again_to_the_same_catalog() {
     let database = Database::empty().await;
+    let mut before = None;
     for version in 1..=newest() {
-        let (this, before) = (version.to_string(), (version - 1).to_string());
+        let (this, last) = (version.to_string(), (version - 1).to_string());
         expect(&database, 0, &["up", "--to", &this]).await;
-        expect(&database, 0, &["verify"]).await;
-        expect(&database, 0, &["down", "--to", &before, "--allow-data-loss"]).await;
-        if version > 1 {
-            expect(&database, 0, &["verify"]).await;
+        let there = schema_of(&database.url()).await;
+        expect(&database, 0, &["down", "--to", &last, "--allow-data-loss"]).await;
+        if let Some(before) = before {
+            assert_eq!(schema_of(&database.url()).await, before, "down from {version}");
         }
         expect(&database, 0, &["up", "--to", &this]).await;
-        expect(&database, 0, &["verify"]).await;
+        assert_eq!(schema_of(&database.url()).await, there, "up to {version} again");
+        before = Some(there);
     }
+    expect(&database, 0, &["verify"]).await;
     let undone = answer(&database, 0, &["down", "--to", "0", "--allow-data-loss"]).await;
     assert_eq!(undone["version"], 0);
     assert_eq!(undone["undone"].as_array().map(Vec::len), usize::try_from(newest()).ok());
@@ -256,6 +203,8 @@ async fn every_version_goes_down_and_up_again_to_the_same_catalog() {
         .rows("SELECT relname FROM pg_class WHERE relnamespace = 'aws_reports'::regnamespace AND relname NOT LIKE 'refinery%' UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'aws_reports'::regnamespace")
         .await;
     assert_eq!(left, Vec::<Value>::new());
+    expect(&database, 0, &["up"]).await;
+    expect(&database, 0, &["verify"]).await;
 }
 
 #[tokio::test]
@@ -319,10 +268,10 @@ async fn verify_finds_each_kind_of_drift() {
             "aws_reports.aws_reports_message_id",
         ),
         (
-            "ALTER TABLE aws_reports ALTER subject TYPE varchar(201)",
-            "ALTER TABLE aws_reports ALTER subject TYPE varchar(200) COLLATE \"C\"",
+            "ALTER TABLE aws_report_dead_letter ALTER sqs_message_id TYPE varchar(101) COLLATE \"C\"",
+            "ALTER TABLE aws_report_dead_letter ALTER sqs_message_id TYPE varchar(100) COLLATE \"C\"",
             "column",
-            "aws_reports.subject",
+            "aws_report_dead_letter.sqs_message_id",
         ),
         (
             "ALTER TABLE aws_report_detail ADD COLUMN extra int",

@@ -3,6 +3,7 @@
 pub mod database;
 pub mod event;
 pub mod generate;
+pub mod migrations;
 pub mod pooler;
 pub mod process;
 pub mod queue;

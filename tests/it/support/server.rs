@@ -137,3 +137,21 @@ async fn programs() -> PathBuf {
         .expect("PostgreSQL's programs are installed");
     PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
 }
+
+/// What `pg_dump` says of our schema, the history of its migrations aside.
+pub async fn schema_of(database_url: &str) -> String {
+    let output = Command::new(programs().await.join("pg_dump"))
+        .args([
+            "--schema-only",
+            "--schema=aws_reports",
+            "--exclude-table=*.refinery_schema_history",
+        ])
+        .arg(database_url)
+        .output()
+        .await
+        .expect("pg_dump starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let dump = String::from_utf8_lossy(&output.stdout);
+    // A random key, against scripts that smuggle commands into psql.
+    dump.lines().filter(|line| !line.contains("restrict ")).collect::<Vec<_>>().join("\n")
+}

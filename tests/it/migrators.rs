@@ -1,0 +1,128 @@
+//! Migrators at once, killed, and beside a worker that goes on.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::http::{free_address, get};
+use crate::support::database::Database;
+use crate::support::event::{self, message_id};
+use crate::support::migrations::{Files, expect, newest};
+use crate::support::process::{self, Worker, eventually, ses_reports};
+use crate::support::queue::Queue;
+
+#[tokio::test]
+async fn ten_at_once_apply_everything_once() {
+    for _ in 0..20 {
+        let database = Database::empty().await;
+        let url = database.url();
+        let mut migrators = tokio::task::JoinSet::new();
+        for _ in 0..10 {
+            let url = url.clone();
+            migrators.spawn(async move { process::migrate(&url).await });
+        }
+        let said: Vec<String> =
+            migrators.join_all().await.into_iter().map(|ended| ended.stdout).collect();
+        for migration in ses_reports::schema::EMBEDDED {
+            let line = format!("applied {} ", migration.stem);
+            let times = said.iter().filter(|said| said.contains(&line)).count();
+            assert_eq!(times, 1, "{line}: {said:?}");
+        }
+        assert_eq!(
+            database.one::<i64>("SELECT count(*) FROM refinery_schema_history").await,
+            i64::try_from(newest()).expect("small")
+        );
+    }
+}
+
+#[tokio::test]
+async fn killed_at_any_moment_the_next_run_completes() {
+    let mut random = fastrand::Rng::with_seed(50);
+    let mut interrupted = 0;
+    for round in 0..50 {
+        let database = Database::empty().await;
+        if round % 2 == 1 {
+            // Rows, so that the builds of indexes take their time.
+            expect(&database, 0, &["up", "--to", "6"]).await;
+            database
+                .execute("SELECT aws_report_detail_ensure(month::date) FROM generate_series(date '2026-01-01', date '2026-12-01', interval '1 month') AS month;
+                    INSERT INTO aws_reports (id, message_id, user_email, user_id, send_at) SELECT gen_random_uuid(), 'm' || n, 'jane@example.com', n::text, timestamptz '2026-01-01 00:00+00' + n * interval '1 hour' FROM generate_series(1, 5000) AS n")
+                .await;
+        }
+        let mut killed = ses_reports(&[("DATABASE_URL", &*database.url())], &["migrate", "up"])
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("it starts");
+        // Any moment will do: which one is what the test is about.
+        tokio::time::sleep(Duration::from_millis(random.u64(0..500))).await;
+        killed.kill().await.expect("it is killed");
+        let next = expect(&database, 0, &["up"]).await;
+        interrupted += usize::from(next.stdout.contains("applied"));
+        expect(&database, 0, &["verify"]).await;
+    }
+    assert!(interrupted > 10, "only {interrupted} were killed in time");
+}
+
+#[tokio::test]
+async fn a_worker_goes_on_while_a_column_is_added_and_an_index_built() {
+    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let files = Files::new();
+    files.add(
+        "tenant",
+        "-- Purpose: a test.\nALTER TABLE aws_reports ADD COLUMN tenant text;",
+        "ALTER TABLE aws_reports DROP COLUMN tenant;",
+    );
+    files.add(
+        "by_subject",
+        "-- migrate: no-transaction\nCREATE INDEX CONCURRENTLY IF NOT EXISTS aws_reports_subject ON aws_reports (subject);",
+        "-- migrate: no-transaction\nDROP INDEX CONCURRENTLY IF EXISTS aws_reports_subject;",
+    );
+    const MESSAGES: u64 = 12_000;
+    let bodies: Vec<String> = (0..MESSAGES)
+        .map(|number| event::send(&message_id(number), &["jane@example.com"]).to_string())
+        .collect();
+    queue.send(&bodies).await;
+    let address = free_address();
+    let mut worker =
+        Worker::start(&database, &queue.url, &["--http-addr", &address, "--batch-rows", "100"]);
+    let reports = || async { database.one::<i64>("SELECT count(*) FROM aws_reports").await };
+    eventually("it is at work", || async { reports().await > 500 }).await;
+
+    let before = reports().await;
+    let applied = expect(&database, 0, &["up", "--migrations", files.path()]).await;
+    assert!(applied.stdout.contains("__by_subject"), "{}", applied.stdout);
+    let after = reports().await;
+    assert!(before < after && after < i64::try_from(MESSAGES).expect("small"), "{before}, {after}");
+
+    // A reader that does not end keeps the next one out, and nobody else for long.
+    files.add(
+        "region",
+        "-- Purpose: a test.\nALTER TABLE aws_reports ADD COLUMN region text;",
+        "ALTER TABLE aws_reports DROP COLUMN region;",
+    );
+    let mut reader = database.pool.begin().await.expect("a transaction");
+    sqlx::raw_sql("SELECT count(*) FROM aws_reports")
+        .execute(&mut *reader)
+        .await
+        .expect("it reads");
+    let metrics = get(&address, "/metrics").await.expect("metrics").1;
+    expect(&database, 6, &["up", "--migrations", files.path()]).await;
+    reader.rollback().await.expect("it ends");
+    eventually("all is written", || async { queue.counts().await == (0, 0) }).await;
+    assert!(worker.terminate().await.0.success(), "{}", worker.log());
+
+    let value = |line: &str| -> f64 {
+        let found = metrics.lines().find_map(|known| known.strip_prefix(line));
+        found
+            .and_then(|value| value.trim().parse().ok())
+            .unwrap_or_else(|| panic!("{line}: {metrics}"))
+    };
+    let quick = value("ses_reports_commit_seconds_bucket{le=\"2\"}");
+    let all = value("ses_reports_commit_seconds_count");
+    assert!(all > 10.0 && quick == all, "{all} commits, {quick} within 2 s");
+    let rows = database
+        .rows("SELECT (SELECT count(*) FROM aws_reports) AS reports, (SELECT count(*) FROM aws_report_dead_letter) AS dead_letters")
+        .await;
+    assert_eq!(rows, [json!({"reports": MESSAGES, "dead_letters": 0})]);
+}
