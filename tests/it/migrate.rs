@@ -319,10 +319,10 @@ async fn verify_finds_each_kind_of_drift() {
             "aws_reports.aws_reports_message_id",
         ),
         (
-            "ALTER TABLE aws_reports ALTER subject TYPE varchar(201)",
-            "ALTER TABLE aws_reports ALTER subject TYPE varchar(200) COLLATE \"C\"",
+            "ALTER TABLE aws_report_detail ALTER subject TYPE varchar(201)",
+            "ALTER TABLE aws_report_detail ALTER subject TYPE varchar(200) COLLATE \"C\"",
             "column",
-            "aws_reports.subject",
+            "aws_report_detail.subject",
         ),
         (
             "ALTER TABLE aws_report_detail ADD COLUMN extra int",
