@@ -23,9 +23,9 @@ SELECT user_email, delivery_at IS NOT NULL AS delivered, bounce_at IS NOT NULL A
     complaint_at IS NOT NULL AS complained, open_count AS opens
 FROM aws_reports WHERE subject = 'Team update' ORDER BY user_email;
 
-\echo '== Rates of the day by kind of mail (suppressed addresses and auto-replies are no bounces)'
-SELECT report_name, sent, delivered, bounced_hard, bounced_soft, bounced_suppressed AS suppressed,
-    complained, round(bounce_rate, 1) AS bounce_percent, round(complaint_rate, 1) AS complaint_percent,
+\echo '== Rates by day and kind of mail (suppressed addresses and auto-replies are no bounces)'
+SELECT day, report_name, sent, delivered, bounced_hard AS hard, bounced_soft AS soft,
+    bounced_suppressed AS suppressed, complained, round(bounce_rate, 1) AS bounce_percent, round(complaint_rate, 1) AS complaint_percent,
     round(open_rate, 1) AS open_percent
 FROM aws_report_daily JOIN aws_report_type ON aws_report_type.id = report_type
 ORDER BY day, source_domain, report_name;

@@ -10,7 +10,7 @@
 //! | [`batch`] | rows of many messages become the columns of one statement; pure |
 //! | [`store`] | one transaction writes them |
 //! | [`worker`] | moves messages along this way, for ever, and gives back what it cannot write |
-//! | [`schema`] | owns the tables: migrations and partitions |
+//! | [`schema`] | owns the tables: migrations, partitions and retention |
 //!
 //! Six things are always true. The test that holds each is named with it.
 //! 1. A message is deleted from SQS only after the transaction that holds its rows has committed

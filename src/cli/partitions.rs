@@ -117,8 +117,9 @@ async fn drop_before(database: &Database, before: Date, dry_run: bool) -> Result
         }
         (before, partitions)
     } else {
-        let mut retention =
-            Retention::begin(&database.options, &database.schema).await.map_err(refused)?;
+        let mut retention = Retention::begin(&database.migration_options, &database.schema)
+            .await
+            .map_err(refused)?;
         let kept_from = retention.keep_details_from(before).await.map_err(refused)?;
         let dropped = retention.drop_expired(&CancellationToken::new()).await.map_err(refused)?;
         retention.end().await;

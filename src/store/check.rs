@@ -47,7 +47,7 @@ pub async fn check(options: &PgConnectOptions, schema: &SchemaName) -> Result<Ch
     let statement = |text: &str| text.replace("{schema}", &schema.quoted());
     let (kept, adopted): (Option<OffsetDateTime>, Option<OffsetDateTime>) =
         sqlx::query_as(AssertSqlSafe(statement(
-            "SELECT (SELECT kept_from AT TIME ZONE 'UTC' FROM {schema}.aws_report_retention WHERE what = 'details'),
+            "SELECT (SELECT kept_from::timestamp AT TIME ZONE 'UTC' FROM {schema}.aws_report_retention WHERE what = 'details'),
                 (SELECT finished_at FROM {schema}.aws_report_backfill WHERE name = 'baseline')",
         )))
         .fetch_one(&mut connection)

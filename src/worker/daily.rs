@@ -46,20 +46,15 @@ async fn round(shared: &Shared) -> Result<(), sqlx::Error> {
     Ok(())
 }
 
-/// Counts all that is out of date, so that the figures are right when a worker ends that was told
-/// to end: as far as that is possible before it is aborted.
+/// Counts, once, every day that is out of date now: all that this worker has written is in the
+/// figures afterwards. What others write meanwhile is theirs.
 pub(super) async fn refresh_all(shared: &Shared) -> Result<(), sqlx::Error> {
-    loop {
-        let days = shared.store.stale_days(Duration::ZERO).await?;
-        if days.is_empty() {
-            return Ok(());
-        }
-        for day in days {
-            while !count(shared, day).await? {
-                tokio::time::sleep(ASK_AGAIN).await;
-            }
+    for day in shared.store.stale_days(Duration::ZERO).await? {
+        while !count(shared, day).await? {
+            tokio::time::sleep(ASK_AGAIN).await;
         }
     }
+    Ok(())
 }
 
 async fn count(shared: &Shared, day: Date) -> Result<bool, sqlx::Error> {

@@ -73,7 +73,7 @@ async fn consumed(
 fn start(database: &Database, queue: &Queue, arguments: &[&str]) -> Worker {
     let settings = [
         ("DATABASE_URL", &*database.url_of("worker")),
-        ("MIGRATION_DATABASE_URL", &*database.url()),
+        ("MIGRATION_DATABASE_URL", &*database.url_of("owner")),
         ("NO_MIGRATE", "true"),
     ];
     Worker::start_with(&settings, &queue.url, arguments)
@@ -144,6 +144,9 @@ async fn many_workers_drop_a_month_once_and_late_events_bring_nothing_back() {
     );
     assert_eq!(database.one::<i64>(ORPHANS).await, 0);
     assert_eq!(database.rows(figures).await.len(), 5);
+    let url = database.url();
+    let verified = run(&[("DATABASE_URL", &*url)], &["migrate", "verify", "--data"]).await;
+    assert_eq!(verified.code, Some(0), "{}{}", verified.stdout, verified.stderr);
 }
 
 #[tokio::test]
@@ -201,11 +204,10 @@ async fn old_reports_go_with_their_details_and_leave_their_figures() {
     assert!(log.contains("; 2 details no longer kept"), "{log}");
     assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_reports").await, 2);
     assert_eq!(database.rows(figures).await, before, "what was counted stays counted");
-    assert_eq!(
+    assert!(
         database
             .one::<bool>("SELECT aws_report_daily_refresh(min(day)) FROM aws_report_daily")
-            .await,
-        true
+            .await
     );
     assert_eq!(database.rows(figures).await, before, "even if somebody asks for it");
 }
