@@ -1,7 +1,7 @@
 # The commands of this repository. `make demo` and `make test` need Rust and nothing else: they
 # install what is missing and leave nothing running that they did not find running.
 
-.PHONY: help demo test up down clean check
+.PHONY: help demo test up down clean check checksums
 .DEFAULT_GOAL := help
 
 stack := localstack/stack
@@ -25,6 +25,9 @@ check: ## What CI demands beside the tests: format, lints, documentation
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+
+checksums: ## Record a new migration's checksum; those of applied ones never change
+	cd migrations && sha256sum V*.sql >checksums
 
 up: ## Start PostgreSQL and LocalStack and keep them
 	$(stack) up

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use crate::decode::identity::dead_letter_id;
 use crate::decode::{Rules, legacy};
 use crate::row::{EventRow, ReportRow};
-use crate::schema::SchemaName;
+use crate::schema::{SchemaName, partitions};
 use crate::store::{DeadLetter, Error, Legacy, Store};
 
 /// How often a long run says where it is.
@@ -81,6 +81,7 @@ pub async fn convert(
 
     #[expect(clippy::disallowed_methods, reason = "bounds the clocks of events, as in the worker")]
     let now = OffsetDateTime::now_utc();
+    store.create_months(&partitions::months_ahead(now)).await?;
     let mut rows = tables.details().await?;
     loop {
         let chunk = rows.next().await?;
@@ -98,6 +99,7 @@ pub async fn convert(
     }
     drop(rows);
     tables.keep_created_at(ours).await?;
+    tables.finish(ours, baseline.reports.read + baseline.details.read).await?;
     Ok(baseline)
 }
 

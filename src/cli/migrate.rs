@@ -94,7 +94,7 @@ pub(super) enum Command {
     },
     /// Adopt a database in which somebody made the three tables by hand
     ///
-    /// Checks their columns (any types), moves them to the schema NAME_legacy if they are in ours,
+    /// Checks their columns (any types), moves them to the schema `NAME_legacy` if they are in ours,
     /// migrates, and converts every row: duplicates meet, and what cannot be understood becomes a
     /// dead letter. The old tables stay as they are. Interrupted, it is run again. Stop whoever
     /// writes to them first.

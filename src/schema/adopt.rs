@@ -90,14 +90,9 @@ impl Schema {
         }
         self.claim(connection).await?;
         let mut transaction = connection.begin().await?;
-        let mut sql = format!("CREATE SCHEMA {};", moved.quoted());
-        for (table, _) in TABLES {
-            sql += &format!(
-                "ALTER TABLE {}.{table} SET SCHEMA {};",
-                self.name.quoted(),
-                moved.quoted()
-            );
-        }
+        let (ours, place) = (self.name.quoted(), moved.quoted());
+        let all = TABLES.map(|(table, _)| format!("ALTER TABLE {ours}.{table} SET SCHEMA {place}"));
+        let sql = format!("CREATE SCHEMA {place}; {}", all.join("; "));
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(moved)

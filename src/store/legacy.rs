@@ -113,6 +113,24 @@ impl Legacy {
         Ok(Rows { transaction })
     }
 
+    /// Writes down that all rows were converted: what was adopted need not be the fold of details
+    /// that somebody else kept.
+    ///
+    /// # Errors
+    /// When PostgreSQL cannot be asked, or refuses.
+    pub async fn finish(&mut self, ours: &SchemaName, rows: u64) -> Result<(), sqlx::Error> {
+        let sql = format!(
+            "INSERT INTO {}.aws_report_backfill (name, rows_done, finished_at) VALUES ('baseline', $1, now())
+            ON CONFLICT (name) DO UPDATE SET rows_done = $1, updated_at = now(), finished_at = now()",
+            ours.quoted()
+        );
+        sqlx::query(AssertSqlSafe(sql))
+            .bind(i64::try_from(rows).unwrap_or(i64::MAX))
+            .execute(&mut self.connection)
+            .await
+            .map(|_| ())
+    }
+
     /// Sets `created_at` of our reports to what it was.
     ///
     /// # Errors

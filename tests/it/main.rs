@@ -8,6 +8,7 @@
 #![expect(unreachable_pub, reason = "nothing here is reachable")]
 
 mod backfill;
+mod baseline;
 mod cli;
 mod crash;
 mod daily;
@@ -21,6 +22,7 @@ mod pooler;
 mod readme;
 mod retention;
 mod roles;
+mod rules;
 mod schema;
 mod ses;
 mod store;

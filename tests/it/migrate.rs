@@ -161,9 +161,8 @@ async fn a_plan_of_an_empty_database_is_all_of_it() {
     let database = Database::empty().await;
     let plan = answer(&database, 0, &["plan"]).await;
     assert_eq!(plan["migrations"].as_array().map(Vec::len), usize::try_from(newest()).ok());
-    assert_eq!(
+    assert!(
         database.one::<bool>("SELECT to_regnamespace('aws_reports') IS NULL").await,
-        true,
         "nothing is changed"
     );
 }
@@ -432,13 +431,12 @@ async fn an_interrupted_concurrent_build_is_repaired_by_the_next_run() {
         .await;
     let failed = expect(&database, 1, &["up", "--migrations", files.path()]).await;
     assert!(failed.stderr.contains("aws_reports_one"), "{}", failed.stderr);
-    assert_eq!(
-        database
+    assert!(
+        !database
             .one::<bool>(
                 "SELECT indisvalid FROM pg_index WHERE indexrelid = 'aws_reports_one'::regclass"
             )
-            .await,
-        false
+            .await
     );
     database
         .execute("DELETE FROM aws_reports WHERE ctid = (SELECT min(ctid) FROM aws_reports)")
