@@ -25,24 +25,30 @@ pub(super) async fn open(
     options: &PgConnectOptions,
     schema: &SchemaName,
 ) -> Result<PgConnection, Error> {
+    let search_path = format!("{},pg_temp", schema.quoted());
     let options = options.clone().application_name(APPLICATION).options([
-        ("search_path", format!("{},pg_temp", schema.quoted())),
-        ("lock_timeout", LOCK_TIMEOUT.to_owned()),
-        ("statement_timeout", "0".to_owned()),
-        ("idle_in_transaction_session_timeout", "0".to_owned()),
-        ("client_connection_check_interval", ALIVE_CHECK.to_owned()),
-        ("client_min_messages", "warning".to_owned()),
-        ("standard_conforming_strings", "on".to_owned()),
+        ("search_path", &*search_path),
+        ("lock_timeout", LOCK_TIMEOUT),
+        ("statement_timeout", "0"),
+        ("idle_in_transaction_session_timeout", "0"),
+        ("client_connection_check_interval", ALIVE_CHECK),
+        ("client_min_messages", "warning"),
+        ("standard_conforming_strings", "on"),
     ]);
     let mut connection = match tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await {
         Err(_elapsed) => return Err(Error::Unreachable),
         Ok(Err(error)) if refuses_options(&error) => return Err(Error::Pooler),
         Ok(connected) => connected?,
     };
-    let ours: bool = sqlx::query_scalar("SELECT current_setting('lock_timeout') = $1")
-        .bind(LOCK_TIMEOUT)
-        .fetch_one(&mut connection)
-        .await?;
+    // Where they were dropped on the way, a migration would make its tables elsewhere.
+    let ours: bool = sqlx::query_scalar(
+        "SELECT current_setting('search_path') = $1 AND current_setting('lock_timeout') = $2",
+    )
+    .persistent(false)
+    .bind(search_path)
+    .bind(LOCK_TIMEOUT)
+    .fetch_one(&mut connection)
+    .await?;
     if ours { Ok(connection) } else { Err(Error::Pooler) }
 }
 
@@ -73,13 +79,17 @@ pub(super) async fn refuse_pooler(
     options: &PgConnectOptions,
     schema: &SchemaName,
 ) -> Result<(), Error> {
-    const OWN: &str = "SELECT pg_backend_pid()";
-    let before: i32 = sqlx::query_scalar(OWN).fetch_one(&mut *connection).await?;
+    let before = backend(connection).await?;
     let mut second = open(options, schema).await?;
     let mut transaction = second.begin().await?;
-    let other: i32 = sqlx::query_scalar(OWN).fetch_one(&mut *transaction).await?;
-    let after: i32 = sqlx::query_scalar(OWN).fetch_one(&mut *connection).await?;
+    let other = backend(&mut transaction).await?;
+    let after = backend(connection).await?;
     transaction.rollback().await?;
     let _ = second.close().await;
     if before == after && before != other { Ok(()) } else { Err(Error::Pooler) }
+}
+
+async fn backend(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
+    // Another session may have, or lack, a statement of that name.
+    sqlx::query_scalar("SELECT pg_backend_pid()").persistent(false).fetch_one(connection).await
 }

@@ -487,6 +487,7 @@ async fn a_lock_that_is_held_gives_code_6_and_changes_nothing() {
         }
     );
     assert!(blocked.stderr.contains("nothing was changed"), "{}", blocked.stderr);
+    assert!(blocked.stderr.contains("5 s so far"), "{}", blocked.stderr);
     reader.rollback().await.expect("it ends");
     expect(&database, 0, &["up", "--migrations", files.path()]).await;
 }

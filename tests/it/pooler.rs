@@ -105,6 +105,34 @@ async fn migrations_through_a_pooler_are_refused_in_one_line() {
 }
 
 #[tokio::test]
+async fn a_pooler_that_hides_itself_is_found_out() {
+    let database = Database::empty().await;
+    let migrate = async |more: &str| {
+        let pooler = PgBouncer::start_with(&database.url(), 2, more).await;
+        run(&[("DATABASE_URL", pooler.url())], &["migrate", "up"]).await
+    };
+    let dropped = migrate("ignore_startup_parameters = options\n").await;
+    assert_eq!(dropped.code, Some(2), "{}", dropped.stderr);
+    assert!(dropped.stderr.contains("MIGRATION_DATABASE_URL"), "{}", dropped.stderr);
+    // Even where the session looks as it was asked for.
+    database
+        .execute(&format!(
+            "ALTER DATABASE {0} SET lock_timeout = '2s';
+            SELECT set_config('search_path', '\"aws_reports\",pg_temp', false);
+            ALTER DATABASE {0} SET search_path FROM CURRENT",
+            database.name
+        ))
+        .await;
+    let looks_right = migrate("ignore_startup_parameters = options\n").await;
+    assert_eq!(looks_right.code, Some(2), "{}", looks_right.stderr);
+    assert!(looks_right.stderr.contains("another session"), "{}", looks_right.stderr);
+    assert!(database.one::<bool>("SELECT to_regnamespace('aws_reports') IS NULL").await);
+    // One that gives each client a session of its own is as good as none.
+    let by_session = migrate("ignore_startup_parameters = options\npool_mode = session\n").await;
+    assert_eq!(by_session.code, Some(0), "{}", by_session.stderr);
+}
+
+#[tokio::test]
 async fn a_worker_migrates_past_the_pooler_that_it_writes_through() {
     let (queue, database) = (Queue::deploy().await, Database::empty().await);
     let pooler = PgBouncer::start(&database.url(), 2).await;

@@ -22,12 +22,17 @@ pub struct PgBouncer {
 impl PgBouncer {
     /// In front of the database of a URL, as the role of that URL, whoever asks.
     pub async fn start(url: &str, sessions: u32) -> Self {
+        Self::start_with(url, sessions, "").await
+    }
+
+    /// The same with more settings.
+    pub async fn start_with(url: &str, sessions: u32, more: &str) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         drop(listener);
         let folder = tempfile::tempdir().expect("a temporary folder");
         let settings = folder.path().join("pgbouncer.ini");
-        let mut ini = ini(url, port, sessions);
+        let mut ini = ini(url, port, sessions) + more;
         if tracks_statements().await {
             ini.push_str("max_prepared_statements = 0\n");
         }
