@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use crate::decode::identity::dead_letter_id;
 use crate::decode::{Rules, legacy};
@@ -66,12 +67,18 @@ pub async fn convert(
         if chunk.is_empty() {
             break;
         }
-        let read = chunk.iter().map(|(row, _)| (row, legacy::report(row, &types)));
+        let read: Vec<_> =
+            chunk.iter().map(|(row, _)| (row, legacy::report(row, &types))).collect();
+        let created: Vec<(Uuid, OffsetDateTime)> = read
+            .iter()
+            .filter_map(|(row, report)| Some((report.as_ref().ok()?.id, legacy::created_at(row)?)))
+            .collect();
         // What is new is counted at the end: a report that was written is new or changed.
         let write = async |read: &[ReportRow], letters: &[DeadLetter<'_>]| {
             store.write_reports(read, letters).await.map(|_| 0)
         };
-        baseline.reports.add(chunk.len(), write_rows(read.collect(), write).await?);
+        baseline.reports.add(chunk.len(), write_rows(read, write).await?);
+        store.keep_created_at(&created).await?;
         progress.add(chunk.len());
     }
     drop(rows);
@@ -98,7 +105,6 @@ pub async fn convert(
         progress.add(chunk.len());
     }
     drop(rows);
-    tables.keep_created_at(ours).await?;
     tables.finish(ours, baseline.reports.read + baseline.details.read).await?;
     Ok(baseline)
 }

@@ -61,6 +61,12 @@ pub fn report(row: &Row, types: &ReportTypes) -> Result<ReportRow, &'static str>
     Ok(report)
 }
 
+/// When a row of `aws_reports` was made, if it says so.
+#[must_use]
+pub fn created_at(row: &Row) -> Option<OffsetDateTime> {
+    time(row, "created_at")
+}
+
 /// Reads a row of `aws_report_detail`, with the row of `aws_reports` that it belongs to, if there is
 /// one.
 ///

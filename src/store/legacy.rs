@@ -6,6 +6,10 @@ use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, Postgres, Transaction,
 };
 
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Error, Store};
 use crate::schema::SchemaName;
 
 /// Rows that are read at once.
@@ -130,26 +134,26 @@ impl Legacy {
             .await
             .map(|_| ())
     }
+}
 
-    /// Sets `created_at` of our reports to what it was.
+impl Store {
+    /// Sets `created_at` of reports to what it was where they come from, if that is earlier.
     ///
     /// # Errors
-    /// When PostgreSQL cannot be asked, or refuses.
-    pub async fn keep_created_at(&mut self, ours: &SchemaName) -> Result<u64, sqlx::Error> {
+    /// As [`Store::write`].
+    pub async fn keep_created_at(&self, was: &[(Uuid, OffsetDateTime)]) -> Result<(), Error> {
         let sql = format!(
-            "UPDATE {ours}.aws_reports AS r SET created_at = l.created_at
-            FROM (SELECT {ours}.aws_report_id(btrim(message_id::text), user_email::text) AS id,
-                    min(created_at::text::timestamptz) AS created_at
-                FROM {legacy} WHERE message_id IS NOT NULL AND user_email IS NOT NULL GROUP BY 1) AS l
-            WHERE r.id = l.id AND l.created_at < r.created_at",
-            ours = ours.quoted(),
-            legacy = self.table("aws_reports"),
+            "UPDATE {}.aws_reports AS held SET created_at = was.created_at
+            FROM (SELECT id, min(created_at) AS created_at FROM UNNEST($1::uuid[], $2::timestamptz[])
+                AS was (id, created_at) GROUP BY id) AS was
+            WHERE held.id = was.id AND was.created_at < held.created_at",
+            self.schema.quoted()
         );
-        let mut transaction = self.connection.begin().await?;
-        sqlx::raw_sql("SET LOCAL TimeZone = 'UTC'").execute(&mut *transaction).await?;
-        let done = sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *transaction).await?;
-        transaction.commit().await?;
-        Ok(done.rows_affected())
+        let (ids, times): (Vec<Uuid>, Vec<OffsetDateTime>) = was.iter().copied().unzip();
+        let mut connection = self.pool.acquire().await?;
+        let mut transaction = self.begin(&mut connection).await?;
+        sqlx::query(AssertSqlSafe(sql)).bind(ids).bind(times).execute(&mut *transaction).await?;
+        Ok(transaction.commit().await?)
     }
 }
 

@@ -10,6 +10,7 @@ use crate::support::event::{self, message_id};
 use crate::support::migrations::{Files, expect, newest};
 use crate::support::process::{self, Worker, eventually, ses_reports};
 use crate::support::queue::Queue;
+use crate::support::server::schema_of;
 
 #[tokio::test]
 async fn ten_at_once_apply_everything_once() {
@@ -35,20 +36,32 @@ async fn ten_at_once_apply_everything_once() {
     }
 }
 
+/// A database at the version before the indexes, with rows, so that building them takes its time.
+async fn half_way() -> Database {
+    let database = Database::empty().await;
+    expect(&database, 0, &["up", "--to", "6"]).await;
+    database
+        .execute("SELECT aws_report_detail_ensure(month::date) FROM generate_series(date '2026-01-01', date '2026-12-01', interval '1 month') AS month;
+            INSERT INTO aws_reports (id, message_id, user_email, user_id, send_at) SELECT gen_random_uuid(), 'm' || n, 'jane@example.com', n::text, timestamptz '2026-01-01 00:00+00' + n * interval '1 hour' FROM generate_series(1, 5000) AS n")
+        .await;
+    database
+}
+
 #[tokio::test]
 async fn killed_at_any_moment_the_next_run_completes() {
+    // What an undisturbed run makes, from nothing and from half way.
+    let undisturbed = [Database::empty().await, half_way().await];
+    let mut expected = Vec::new();
+    for database in &undisturbed {
+        expect(database, 0, &["up"]).await;
+        expect(database, 0, &["verify"]).await;
+        expected.push(schema_of(&database.url()).await);
+    }
     let mut random = fastrand::Rng::with_seed(50);
     let mut interrupted = 0;
     for round in 0..50 {
-        let database = Database::empty().await;
-        if round % 2 == 1 {
-            // Rows, so that the builds of indexes take their time.
-            expect(&database, 0, &["up", "--to", "6"]).await;
-            database
-                .execute("SELECT aws_report_detail_ensure(month::date) FROM generate_series(date '2026-01-01', date '2026-12-01', interval '1 month') AS month;
-                    INSERT INTO aws_reports (id, message_id, user_email, user_id, send_at) SELECT gen_random_uuid(), 'm' || n, 'jane@example.com', n::text, timestamptz '2026-01-01 00:00+00' + n * interval '1 hour' FROM generate_series(1, 5000) AS n")
-                .await;
-        }
+        let from = round % 2;
+        let database = if from == 0 { Database::empty().await } else { half_way().await };
         let mut killed = ses_reports(&[("DATABASE_URL", &*database.url())], &["migrate", "up"])
             .stdout(std::process::Stdio::null())
             .stderr(std::process::Stdio::null())
@@ -59,7 +72,13 @@ async fn killed_at_any_moment_the_next_run_completes() {
         killed.kill().await.expect("it is killed");
         let next = expect(&database, 0, &["up"]).await;
         interrupted += usize::from(next.stdout.contains("applied"));
-        expect(&database, 0, &["verify"]).await;
+        // What `verify` would say, at a tenth of its time.
+        assert_eq!(schema_of(&database.url()).await, expected[from], "round {round}");
+        let invalid = "SELECT count(*) FROM pg_index WHERE NOT indisvalid";
+        assert_eq!(database.one::<i64>(invalid).await, 0, "round {round}");
+        if round % 10 == from {
+            expect(&database, 0, &["verify"]).await;
+        }
     }
     assert!(interrupted > 10, "only {interrupted} were killed in time");
 }
