@@ -113,7 +113,7 @@ impl fmt::Display for Figures {
         for line in &self.lines {
             let value = |value: f64| match line.unit {
                 "ms" => format!("{value:.2} ms"),
-                unit => format!("{value:.0} {unit}"),
+                unit => format!("{value:.0} {unit}").trim_end().to_owned(),
             };
             let goal = line.goal.map(|goal| match goal {
                 Goal::Ratio(most) => format!("ratio {most:.2}"),

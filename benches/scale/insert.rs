@@ -109,13 +109,12 @@ async fn wal(
     if let Some(empty) = empty {
         line.beside(wal_of_an_event(empty));
     }
-    let (mut images, mut empty_images) = (images_of_an_event(watch, full).await?, None);
-    images = images.max(0.0);
-    if let Some(empty) = empty {
-        empty_images = Some(images_of_an_event(watch, empty).await?);
-    }
-    let line = figures.add("of it full-page images", "bytes", images);
-    line.empty = empty_images;
+    let images = images_of_an_event(watch, full).await?;
+    let empty_images = match empty {
+        Some(empty) => Some(images_of_an_event(watch, empty).await?),
+        None => None,
+    };
+    figures.add("of it full-page images", "bytes", images).empty = empty_images;
     Ok(())
 }
 

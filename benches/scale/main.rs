@@ -68,8 +68,8 @@ async fn main() -> Result<()> {
     let cluster = Cluster::create(settings.folder.as_deref())?;
     let figures = tokio::select! {
         figures = Box::pin(run(&settings, &cluster)) => figures,
-        _ = interrupt.recv() => bail!("interrupted; nothing is left behind"),
-        _ = terminate.recv() => bail!("terminated; nothing is left behind"),
+        _ = interrupt.recv() => bail!("interrupted"),
+        _ = terminate.recv() => bail!("terminated"),
     }?;
     drop(cluster);
     println!("{figures}");
@@ -85,8 +85,8 @@ async fn run(settings: &Settings, cluster: &Cluster) -> Result<Figures> {
     let now = OffsetDateTime::now_utc();
     let mails = Mails::until(now, settings.details);
     let schema = SchemaName::new("aws_reports").map_err(anyhow::Error::msg)?;
-    let full = Database::of(cluster, "full", &schema);
-    let empty = Database::of(cluster, "empty", &schema);
+    let full = Database::of(cluster, "scale_full", &schema);
+    let empty = Database::of(cluster, "scale_empty", &schema);
 
     cluster.start(cluster::TO_FILL)?;
     if full.mark().await?.as_deref() == Some(&*settings.details.to_string()) {
