@@ -37,7 +37,7 @@ macro_rules! say {
 pub(crate) use say;
 
 /// A detail with its share of its report, in the tables and their indexes, and room to work.
-const BYTES_OF_A_DETAIL: u64 = 800;
+const BYTES_OF_A_DETAIL: u64 = 750;
 
 /// Measure a database of 36 months of events, and an empty one beside it
 #[derive(Debug, Parser)]
