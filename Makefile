@@ -21,7 +21,7 @@ test: ## Run all tests on a real PostgreSQL and a real LocalStack
 	cargo build --locked --tests
 	$(stack) run $(runner) --locked
 
-scale: ## Measure a database of 36 months and 50 million events (SCALE_DETAILS=1000000: in a minute)
+scale: ## Measure a database of 36 months and 50 million events (SCALE_DETAILS=1000000: in two minutes)
 	cargo bench --locked --bench scale
 
 check: ## What CI demands beside the tests: format, lints, documentation
