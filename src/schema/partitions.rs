@@ -159,7 +159,8 @@ pub fn months_ahead(now: OffsetDateTime) -> Vec<Date> {
 }
 
 /// The first day of a month that is so many later, or earlier. It stops where the calendar does.
-pub(super) fn months_later(month: Date, later: i32) -> Date {
+#[must_use]
+pub fn months_later(month: Date, later: i32) -> Date {
     let months = month.year() * 12 + i32::from(u8::from(month.month())) - 1 + later;
     u8::try_from(months.rem_euclid(12) + 1)
         .ok()
