@@ -10,11 +10,14 @@
 CREATE FUNCTION aws_report_day(send_at timestamptz, reject_at timestamptz, rendering_failure_at timestamptz) RETURNS date
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$
-    SELECT (coalesce(send_at, reject_at, rendering_failure_at) AT TIME ZONE 'UTC')::date
+    SELECT (at AT TIME ZONE 'UTC')::date
+    FROM (VALUES (coalesce(send_at, reject_at, rendering_failure_at))) AS sent (at)
+    -- Whoever writes infinity by hand is on no day.
+    WHERE at >= '2000-01-01 00:00:00+00' AND at < '3000-01-01 00:00:00+00'
 $$;
 
 COMMENT ON FUNCTION aws_report_day(timestamptz, timestamptz, timestamptz) IS
-    'The day (UTC) on which a report is counted: when its mail was sent, else rejected or not rendered; NULL if no event has told yet.';
+    'The day (UTC) on which a report is counted: when its mail was sent, else rejected or not rendered; NULL if no event has told yet, or for a time before 2000 or after 2999.';
 
 CREATE FUNCTION aws_report_domain(address text) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -116,8 +119,9 @@ BEGIN
     -- more than the few days that would not be noted.
     IF TG_OP = 'INSERT' THEN
         INSERT INTO aws_report_stale_day (day)
-        SELECT DISTINCT aws_report_day(send_at, reject_at, rendering_failure_at) FROM new_rows
-        WHERE coalesce(send_at, reject_at, rendering_failure_at) IS NOT NULL
+        SELECT DISTINCT day
+        FROM (SELECT aws_report_day(send_at, reject_at, rendering_failure_at) FROM new_rows) AS touched (day)
+        WHERE day IS NOT NULL
         ON CONFLICT DO NOTHING;
     ELSE
         INSERT INTO aws_report_stale_day (day)
@@ -219,8 +223,12 @@ COMMENT ON FUNCTION aws_report_daily_refresh(date) IS
 INSERT INTO aws_report_stale_day (day)
 SELECT generate_series(aws_report_day(first, NULL, NULL)::timestamp, aws_report_day(last, NULL, NULL)::timestamp, interval '1 day')::date
 FROM (
-    SELECT least((SELECT min(send_at) FROM aws_reports),
-            (SELECT min(coalesce(reject_at, rendering_failure_at, created_at)) FROM aws_reports WHERE send_at IS NULL)),
-        greatest((SELECT max(send_at) FROM aws_reports),
-            (SELECT max(coalesce(reject_at, rendering_failure_at, created_at)) FROM aws_reports WHERE send_at IS NULL))
+    SELECT least((SELECT min(send_at) FROM aws_reports WHERE send_at >= '2000-01-01 00:00:00+00'),
+            (SELECT min(coalesce(reject_at, rendering_failure_at, created_at)) FROM aws_reports
+                WHERE send_at IS NULL AND coalesce(reject_at, rendering_failure_at, created_at) >= '2000-01-01 00:00:00+00')),
+        least(greatest((SELECT max(send_at) FROM aws_reports WHERE send_at < '3000-01-01 00:00:00+00'),
+            (SELECT max(coalesce(reject_at, rendering_failure_at, created_at)) FROM aws_reports
+                WHERE send_at IS NULL AND coalesce(reject_at, rendering_failure_at, created_at) < '3000-01-01 00:00:00+00')),
+            -- Events are dated two days ahead at most.
+            now() + interval '2 days')
 ) AS ends (first, last);

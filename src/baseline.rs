@@ -82,9 +82,9 @@ pub async fn convert(
         progress.add(chunk.len());
     }
     drop(rows);
-    let new = tables.count_ours(ours).await? - before;
+    let new = tables.count_ours(ours).await?.saturating_sub(before);
     baseline.reports.new = new;
-    baseline.reports.duplicates -= new;
+    baseline.reports.duplicates = baseline.reports.duplicates.saturating_sub(new);
 
     #[expect(clippy::disallowed_methods, reason = "bounds the clocks of events, as in the worker")]
     let now = OffsetDateTime::now_utc();

@@ -237,6 +237,14 @@ async fn status(args: &SchemaArgs, check: bool) -> Result<(), Failure> {
 async fn verify(args: &SchemaArgs, data: bool) -> Result<(), Failure> {
     let schema = args.check()?;
     let drift = schema.verify().await?;
+    if data && drift.version < schema.newest() {
+        return Err(failed(format!(
+            "schema {} is at version {}: --data needs version {}",
+            drift.schema,
+            drift.version,
+            schema.newest()
+        )));
+    }
     let check = if data {
         Some(store::check(&schema.options, &schema.name).await.map_err(schema::Error::from)?)
     } else {

@@ -54,9 +54,9 @@ pub fn report(row: &Row, types: &ReportTypes) -> Result<ReportRow, &'static str>
     report.source_email = sender(row, "source_email");
     report.subject =
         text(row, "subject").map(|subject| shorten(&subject, text::SUBJECT).into_owned());
-    report.send_at = time(row, "send_at");
+    report.send_at = readable(row, "send_at")?;
     for (column, milestone) in MILESTONES {
-        report.first[milestone.index()] = time(row, column);
+        report.first[milestone.index()] = readable(row, column)?;
     }
     Ok(report)
 }
@@ -179,6 +179,14 @@ fn text(row: &Row, column: &str) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
+/// A time; an error for what is there and is none, such as infinity.
+fn readable(row: &Row, column: &str) -> Result<Option<OffsetDateTime>, &'static str> {
+    match (text(row, column), time(row, column)) {
+        (Some(_), None) => Err("a time that cannot be read"),
+        (_, time) => Ok(time),
+    }
+}
+
 fn time(row: &Row, column: &str) -> Option<OffsetDateTime> {
     timestamp::parse(&text(row, column)?)
 }
@@ -239,6 +247,9 @@ mod tests {
             report(&row(json!({ "message_id": "m", "user_email": " " })), &types),
             Err("no recipient")
         );
+        let endless =
+            json!({ "message_id": "m", "user_email": "a@example.com", "send_at": "infinity" });
+        assert_eq!(report(&row(endless), &types), Err("a time that cannot be read"));
     }
 
     #[test]

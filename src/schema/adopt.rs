@@ -2,6 +2,7 @@
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
+use super::grants::OBJECTS;
 use super::{Error, Schema, SchemaName, history, session};
 
 /// The given tables, and the columns of each that must be there.
@@ -88,11 +89,20 @@ impl Schema {
         if from != &self.name {
             return Ok(from.clone());
         }
+        let taken = taken(connection, from).await?;
+        if !taken.is_empty() {
+            return Err(Error::Failed(format!(
+                "schema {} holds {}, which are names of ours: move them elsewhere first",
+                from.as_str(),
+                taken.join(", ")
+            )));
+        }
+        let trees = trees(connection, from).await?;
         self.claim(connection).await?;
         let mut transaction = connection.begin().await?;
-        let (ours, place) = (self.name.quoted(), moved.quoted());
-        let all = TABLES.map(|(table, _)| format!("ALTER TABLE {ours}.{table} SET SCHEMA {place}"));
-        let sql = format!("CREATE SCHEMA {place}; {}", all.join("; "));
+        let place = moved.quoted();
+        let all = trees.iter().map(|table| format!("ALTER TABLE {table} SET SCHEMA {place}"));
+        let sql = format!("CREATE SCHEMA {place}; {}", all.collect::<Vec<_>>().join("; "));
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(moved)
@@ -125,4 +135,46 @@ async fn check(connection: &mut PgConnection, place: &SchemaName) -> Result<(), 
         place.as_str(),
         missing.join(", ")
     )))
+}
+
+/// The three tables, each with its partitions if it has any, qualified.
+async fn trees(
+    connection: &mut PgConnection,
+    place: &SchemaName,
+) -> Result<Vec<String>, sqlx::Error> {
+    let mut found = Vec::new();
+    for (table, _) in TABLES {
+        let tree: Vec<String> = sqlx::query_scalar(
+            "SELECT format('%I.%I', nspname, relname) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+            WHERE pg_class.oid = to_regclass($1)
+                OR pg_class.oid IN (SELECT relid FROM pg_partition_tree(to_regclass($1)) WHERE level > 0)",
+        )
+        .bind(format!("{}.{table}", place.quoted()))
+        .fetch_all(&mut *connection)
+        .await?;
+        found.extend(tree);
+    }
+    Ok(found)
+}
+
+/// What else is there under a name that our migrations need.
+async fn taken(
+    connection: &mut PgConnection,
+    place: &SchemaName,
+) -> Result<Vec<String>, sqlx::Error> {
+    let given = TABLES.map(|(table, _)| table);
+    let names: Vec<&str> = OBJECTS
+        .iter()
+        .map(|object| object.name.split('(').next().unwrap_or_default())
+        .filter(|name| !given.contains(name))
+        .collect();
+    sqlx::query_scalar(
+        "SELECT relname::text FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relname = ANY ($2)
+        UNION SELECT proname::text FROM pg_proc WHERE pronamespace = to_regnamespace($1) AND proname = ANY ($2)
+        ORDER BY 1",
+    )
+    .bind(place.quoted())
+    .bind(names)
+    .fetch_all(connection)
+    .await
 }

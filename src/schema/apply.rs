@@ -45,10 +45,12 @@ pub(super) async fn run(
     schema: &Schema,
     way: &Way<'_>,
 ) -> Result<(), Error> {
+    // Read before anything is done: a COMMIT in the middle would leave half of it.
+    let statements = sql::statements(way.sql()).map_err(Error::Failed)?;
     let _watch = progress::watch(connection, schema, &way.migration().stem).await?;
     let started = Instant::now();
     if sql::is_without_transaction(way.sql()) {
-        for statement in sql::statements(way.sql()).map_err(Error::Failed)? {
+        for statement in statements {
             run_alone(connection, schema, statement).await?;
         }
         if sql::has_code(way.sql()) {
@@ -56,15 +58,15 @@ pub(super) async fn run(
         }
         let mut transaction = connection.begin().await?;
         record(&mut transaction, schema, way, started).await?;
-        return Ok(transaction.commit().await?);
-    }
-    let mut retries = Retries::default();
-    loop {
-        match in_transaction(connection, schema, way, started).await {
-            Err(error) => retries.after(error).await?,
-            Ok(()) => return Ok(()),
+        transaction.commit().await?;
+    } else {
+        let mut retries = Retries::default();
+        while let Err(error) = in_transaction(connection, schema, way, started).await {
+            retries.after(error).await?;
         }
     }
+    // What a file has SET must not hold for the next one.
+    execute(connection, "RESET ALL").await
 }
 
 async fn in_transaction(
@@ -150,10 +152,15 @@ async fn drop_invalid(
 ) -> Result<(), Error> {
     if is_valid(connection, schema, name).await? == Some(false) {
         tracing::warn!("index {name} was left invalid by an interrupted build: building it anew");
-        let index = format!("{}.\"{name}\"", schema.name.quoted());
+        let index = format!("{}.{}", schema.name.quoted(), quoted(name));
         execute(connection, &format!("DROP INDEX CONCURRENTLY {index}")).await?;
     }
     Ok(())
+}
+
+/// A name as SQL takes it.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// Whether an index is valid; `None` if there is none.
@@ -163,7 +170,7 @@ async fn is_valid(
     name: &str,
 ) -> Result<Option<bool>, sqlx::Error> {
     sqlx::query_scalar("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)")
-        .bind(format!("{}.\"{name}\"", schema.name.quoted()))
+        .bind(format!("{}.{}", schema.name.quoted(), quoted(name)))
         .fetch_optional(connection)
         .await
 }

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::PgConnection;
 
-use super::{Error, SchemaName};
+use super::{Error, SchemaName, session};
 
 /// Kind and name of an object, in the order in which differences are told.
 type Key = (String, String);
@@ -39,10 +39,8 @@ pub(super) async fn read(
     connection: &mut PgConnection,
     schema: &SchemaName,
 ) -> Result<Catalog, Error> {
-    let mut transaction = connection.begin().await?;
-    sqlx::raw_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY; SET LOCAL search_path = ''; SET LOCAL TimeZone = 'UTC'")
-        .execute(&mut *transaction)
-        .await?;
+    let mut transaction = session::reading(connection).await?;
+    sqlx::raw_sql("SET LOCAL search_path = ''").execute(&mut *transaction).await?;
     let rows: Vec<(String, Option<String>, String, String)> =
         sqlx::query_as(include_str!("catalog.sql"))
             .persistent(false)
@@ -56,9 +54,25 @@ pub(super) async fn read(
         .filter(|(kind, .., definition)| kind == "table" && is_partition(definition))
         .map(|(.., name, _)| name.clone())
         .collect();
+    // One whose detach was begun is on its way out, with a constraint that stands in for its bounds.
+    let is_pending = |name: &str| {
+        rows.iter().any(|(kind, _, table, definition)| {
+            kind == "table" && table == name && definition.contains("detach pending")
+        })
+    };
+    let pending: BTreeSet<&String> = partitions.iter().filter(|name| is_pending(name)).collect();
     let mut catalog = Catalog::default();
-    for (kind, owner, name, definition) in rows {
+    for (kind, owner, name, definition) in rows.iter().cloned() {
         if let Some(partition) = owner.as_deref().filter(|owner| partitions.contains(*owner)) {
+            if pending.contains(&partition.to_owned()) {
+                let key = ("partition".to_owned(), partition.to_owned());
+                catalog.objects.insert(key, "its detach was begun and is not finished".to_owned());
+                continue;
+            }
+            let definition = match kind.as_str() {
+                "table" => one_month(partition, &definition),
+                _ => definition,
+            };
             let fold = |text: &str| text.replace(partition, PARTITION);
             let objects = catalog.partitions.entry(partition.to_owned()).or_default();
             objects.insert((kind, fold(&name)), fold(&definition));
@@ -71,6 +85,21 @@ pub(super) async fn read(
         catalog.objects.insert((kind, name), definition);
     }
     Ok(catalog)
+}
+
+/// The definition of a partition, with its bounds left out where they are those of the month that it
+/// is named after.
+fn one_month(partition: &str, definition: &str) -> String {
+    let month = || {
+        let name = partition.strip_prefix("aws_report_detail_")?;
+        let (year, month) =
+            (name.get(..4)?.parse::<u32>().ok()?, name.get(5..7)?.parse::<u32>().ok()?);
+        let (next_year, next) = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
+        Some(format!(
+            "FOR VALUES FROM ('{year:04}-{month:02}-01 00:00:00+00') TO ('{next_year:04}-{next:02}-01 00:00:00+00')"
+        ))
+    };
+    month().map_or_else(|| definition.to_owned(), |bounds| definition.replace(&bounds, "its month"))
 }
 
 impl Catalog {
@@ -137,6 +166,15 @@ mod tests {
                 ("d".to_owned(), None, some("4")),
             ]
         );
+    }
+
+    #[test]
+    fn a_partition_holds_its_month_and_no_other() {
+        let december =
+            "partition, FOR VALUES FROM ('2026-12-01 00:00:00+00') TO ('2027-01-01 00:00:00+00')";
+        assert_eq!(one_month("aws_report_detail_2026_12", december), "partition, its month");
+        assert_eq!(one_month("aws_report_detail_2026_12_2", december), "partition, its month");
+        assert_eq!(one_month("aws_report_detail_2026_11", december), december);
     }
 
     #[test]

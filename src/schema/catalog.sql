@@ -1,6 +1,8 @@
 -- Everything in a schema that migrations make: kind, the table or view it belongs to, name, definition.
 -- $1 is the schema's name. The session's search_path is empty, so that every name is qualified.
-WITH relation AS (
+WITH extension AS (
+    SELECT classid, objid FROM pg_depend WHERE deptype = 'e'
+), relation AS (
     SELECT c.*, c.relispartition AND c.relkind = 'r' AS is_partition
     FROM pg_class AS c
     WHERE c.relnamespace = to_regnamespace($1)
@@ -8,6 +10,13 @@ WITH relation AS (
         AND NOT EXISTS (
             SELECT FROM pg_index JOIN pg_class AS t ON t.oid = indrelid
             WHERE indexrelid = c.oid AND t.relname = 'refinery_schema_history')
+        AND NOT EXISTS (SELECT FROM extension WHERE classid = 'pg_class'::regclass AND objid = c.oid)
+        -- Months that a person detached to keep are no business of ours, nor are their indexes.
+        AND NOT EXISTS (
+            SELECT FROM pg_class AS month
+            WHERE month.relkind = 'r' AND NOT month.relispartition AND month.relnamespace = c.relnamespace
+                AND month.relname ~ '^aws_report_detail_[0-9]{4}_(0[1-9]|1[0-2])(_[0-9]+)?$'
+                AND (month.oid = c.oid OR c.oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = month.oid)))
 )
 SELECT CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'S' THEN 'sequence' ELSE 'table' END AS kind,
     relname::text AS owner, relname::text AS name,
@@ -15,8 +24,13 @@ SELECT CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 
         CASE relpersistence WHEN 'u' THEN 'unlogged' WHEN 't' THEN 'temporary' END,
         CASE WHEN relkind = 'p' THEN 'partitioned by ' || pg_get_partkeydef(oid) END,
         CASE WHEN is_partition THEN 'partition' END,
-        CASE WHEN reloptions IS NOT NULL THEN 'with ' || reloptions::text END,
+        CASE WHEN is_partition THEN pg_get_expr(relpartbound, oid) END,
+        (SELECT 'detach pending' FROM pg_inherits WHERE inhrelid = relation.oid AND inhdetachpending),
+        -- How a table is vacuumed is its operator's to tune.
+        (SELECT 'with ' || string_agg(option, ' ' ORDER BY option) FROM unnest(reloptions) AS option
+            WHERE option !~ '^(autovacuum|toast|vacuum|log_autovacuum)'),
         CASE WHEN relrowsecurity THEN 'row level security' END,
+        CASE WHEN relforcerowsecurity THEN 'forced' END,
         CASE WHEN relkind IN ('v', 'm') THEN 'as ' || pg_get_viewdef(oid) END) AS definition
 FROM relation WHERE relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
 UNION ALL
@@ -60,16 +74,18 @@ SELECT CASE prokind WHEN 'p' THEN 'procedure' ELSE 'function' END, NULL,
     concat_ws(' ', 'returns', pg_get_function_result(pg_proc.oid), 'language', lanname,
         CASE provolatile WHEN 'i' THEN 'immutable' WHEN 's' THEN 'stable' ELSE 'volatile' END,
         CASE proparallel WHEN 's' THEN 'parallel safe' WHEN 'r' THEN 'parallel restricted' END,
-        CASE WHEN proisstrict THEN 'strict' END, CASE WHEN prosecdef THEN 'security definer' END,
+        CASE WHEN proisstrict THEN 'strict' END, CASE WHEN prosecdef THEN 'security definer' END, CASE WHEN proleakproof THEN 'leakproof' END,
         'set ' || proconfig::text, 'as ' || coalesce(pg_get_function_sqlbody(pg_proc.oid), prosrc))
 FROM pg_proc JOIN pg_language ON pg_language.oid = prolang
 WHERE pronamespace = to_regnamespace($1) AND prokind IN ('f', 'p', 'w')
+    AND NOT EXISTS (SELECT FROM extension WHERE classid = 'pg_proc'::regclass AND objid = pg_proc.oid)
 UNION ALL
 SELECT CASE typtype WHEN 'e' THEN 'enum' WHEN 'd' THEN 'domain' ELSE 'type' END, NULL, typname,
     coalesce((SELECT string_agg(enumlabel, ', ' ORDER BY enumsortorder) FROM pg_enum WHERE enumtypid = pg_type.oid),
         format_type(typbasetype, typtypmod))
 FROM pg_type
 WHERE typnamespace = to_regnamespace($1) AND typtype IN ('e', 'd', 'r')
+    AND NOT EXISTS (SELECT FROM extension WHERE classid = 'pg_type'::regclass AND objid = pg_type.oid)
 UNION ALL
 -- The comments of partitions are copies of what their parent had when they were made.
 SELECT 'comment', relname, relname || coalesce('.' || attname, ''), description

@@ -1,6 +1,6 @@
 //! Undoes migrations, newest first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use serde::Serialize;
@@ -13,7 +13,7 @@ use super::{Applied, Error, Migration, Schema, Status, session, sql};
 /// Something with data in it that would be dropped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Loss {
-    /// `table` or `column`.
+    /// `table`, `column` or `rows of`.
     pub kind: String,
     /// Which: `aws_reports`, `aws_reports.subject`.
     pub name: String,
@@ -116,56 +116,104 @@ impl Schema {
         }
     }
 
-    /// What some down scripts would drop that holds rows: they are run, looked at, and rolled back.
+    /// What some down scripts would drop, empty or change that holds rows: they are run, looked at,
+    /// and rolled back.
     async fn losses(
         &self,
         connection: &mut PgConnection,
         steps: &[&Migration],
     ) -> Result<Vec<Loss>, Error> {
-        let before = columns(connection, self).await?;
+        let before = tables(connection, self).await?;
         let mut retries = Retries::default();
-        let after = loop {
-            match self.columns_after(connection, steps).await {
+        let (after, touched) = loop {
+            match self.after(connection, steps).await {
                 Err(error) => retries.after(error).await?,
                 Ok(after) => break after,
             }
         };
-        let gone: Vec<&(String, String)> = before.difference(&after).collect();
-        let tables = |columns: &BTreeSet<(String, String)>| -> BTreeSet<String> {
-            columns.iter().map(|(table, _)| table.clone()).collect()
-        };
-        let (kept, mut losses) = (tables(&after), Vec::new());
-        for table in tables(&before).difference(&kept) {
-            if let Some(rows) = self.rows(connection, table, "true").await? {
-                losses.push(Loss { kind: "table".to_owned(), name: table.clone(), rows });
+        let mut losses = Vec::new();
+        for (number, table) in &before {
+            let is_of_lost = |parent: &i64| !after.contains_key(parent);
+            let Some(left) = after.get(number) else {
+                // With its parent it is told of once.
+                if !table.parent.as_ref().is_some_and(is_of_lost) {
+                    self.lose(connection, &mut losses, "table", table, None).await?;
+                }
+                continue;
+            };
+            let changed = table.columns.iter().filter(|(column, (_, kind))| {
+                left.columns.get(*column).is_none_or(|(_, kind_left)| kind_left != kind)
+            });
+            let changed: Vec<&String> = changed.map(|(_, (name, _))| name).collect();
+            if table.parent.is_none() {
+                for column in &changed {
+                    self.lose(connection, &mut losses, "column", table, Some(column)).await?;
+                }
             }
-        }
-        for (table, column) in gone.into_iter().filter(|(table, _)| kept.contains(table)) {
-            let holds = format!("\"{}\" IS NOT NULL", column.replace('"', "\"\""));
-            if let Some(rows) = self.rows(connection, table, &holds).await? {
-                let name = format!("{table}.{column}");
-                losses.push(Loss { kind: "column".to_owned(), name, rows });
+            // TRUNCATE gives a table a new file, as a rewrite does.
+            let is_emptied = left.file != table.file && changed.is_empty();
+            if is_emptied || touched.contains(number) {
+                self.lose(connection, &mut losses, "rows of", table, None).await?;
             }
         }
         Ok(losses)
     }
 
-    async fn columns_after(
+    /// Notes a loss if there is something to lose.
+    async fn lose(
+        &self,
+        connection: &mut PgConnection,
+        losses: &mut Vec<Loss>,
+        kind: &str,
+        table: &Table,
+        column: Option<&str>,
+    ) -> Result<(), Error> {
+        let condition = column.map_or_else(
+            || "true".to_owned(),
+            |column| format!("\"{}\" IS NOT NULL", column.replace('"', "\"\"")),
+        );
+        if let Some(rows) = self.rows(connection, &table.name, &condition).await? {
+            let of_column = column.map(|column| format!(".{column}")).unwrap_or_default();
+            let name = format!("{}{of_column}", table.name);
+            losses.push(Loss { kind: kind.to_owned(), name, rows });
+        }
+        Ok(())
+    }
+
+    /// What there would be afterwards, and the tables of which rows would be deleted or updated.
+    async fn after(
         &self,
         connection: &mut PgConnection,
         steps: &[&Migration],
-    ) -> Result<BTreeSet<(String, String)>, Error> {
+    ) -> Result<(Tables, BTreeSet<i64>), Error> {
         let mut transaction = connection.begin().await?;
         for migration in steps {
             for statement in sql::statements(&migration.down).map_err(Error::Failed)? {
                 // Its lock ends with the rollback, a moment from here.
                 let statement = sql::not_concurrently(statement);
-                sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *transaction).await?;
+                let mut savepoint = transaction.begin().await?;
+                match sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *savepoint).await {
+                    // What runs outside of a transaction only, drops nothing that holds rows.
+                    Err(error) if session::needs_no_transaction(&error) => {
+                        savepoint.rollback().await?;
+                    }
+                    done => {
+                        done?;
+                        savepoint.commit().await?;
+                    }
+                }
             }
         }
-        let after = columns(&mut transaction, self).await?;
+        let after = tables(&mut transaction, self).await?;
+        let touched: Vec<i64> = sqlx::query_scalar(
+            "SELECT relid::bigint FROM pg_stat_xact_user_tables
+            WHERE n_tup_del + n_tup_upd > 0 AND schemaname = $1",
+        )
+        .bind(self.name.as_str())
+        .fetch_all(&mut *transaction)
+        .await?;
         transaction.rollback().await?;
-        Ok(after)
+        Ok((after, touched.into_iter().collect()))
     }
 
     /// About how many rows a table has, if any fulfils a condition.
@@ -192,19 +240,38 @@ impl Schema {
     }
 }
 
-/// Tables and columns that can hold data, partitions aside.
-async fn columns(
-    connection: &mut PgConnection,
-    schema: &Schema,
-) -> Result<BTreeSet<(String, String)>, Error> {
-    let columns: Vec<(String, String)> = sqlx::query_as(
-        "SELECT relname::text, attname::text FROM pg_class
-        JOIN pg_attribute ON attrelid = pg_class.oid AND attnum > 0 AND NOT attisdropped
+/// A table that can hold rows.
+struct Table {
+    name: String,
+    /// The number of the table that it is a partition of.
+    parent: Option<i64>,
+    /// The file that holds its rows.
+    file: Option<i64>,
+    /// Name and type by number.
+    columns: BTreeMap<i16, (String, String)>,
+}
+
+/// Tables by number: a name may be another table's afterwards.
+type Tables = BTreeMap<i64, Table>;
+
+async fn tables(connection: &mut PgConnection, schema: &Schema) -> Result<Tables, Error> {
+    type Column = (i64, String, Option<i64>, Option<i64>, i16, String, String);
+    let columns: Vec<Column> = sqlx::query_as(
+        "SELECT c.oid::bigint, relname::text, inhparent::bigint, pg_relation_filenode(c.oid)::bigint,
+            attnum, attname::text, format_type(atttypid, atttypmod)
+        FROM pg_class AS c LEFT JOIN pg_inherits ON inhrelid = c.oid
+        JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped
         WHERE relnamespace = to_regnamespace($1) AND relkind IN ('r', 'p', 'm')
-            AND NOT relispartition AND relname <> 'refinery_schema_history'",
+            AND relname <> 'refinery_schema_history'",
     )
     .bind(schema.name.as_str())
     .fetch_all(connection)
     .await?;
-    Ok(columns.into_iter().collect())
+    let mut tables = Tables::new();
+    for (number, name, parent, file, column, column_name, kind) in columns {
+        let table =
+            tables.entry(number).or_insert(Table { name, parent, file, columns: BTreeMap::new() });
+        table.columns.insert(column, (column_name, kind));
+    }
+    Ok(tables)
 }

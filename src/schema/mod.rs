@@ -48,6 +48,7 @@ pub use lint::{Finding, lint};
 pub use name::SchemaName;
 pub use plan::{Lock, Plan, Planned, Step};
 pub use repair::Repair;
+pub use session::patient;
 pub use status::{Line, Progress, State, Status};
 pub use verify::Drift;
 

@@ -119,7 +119,7 @@ pub(super) async fn without(
     current: Date,
 ) -> Result<Vec<Date>, sqlx::Error> {
     let sql = include_str!("months_without_partition.sql").replace("{schema}", &schema.quoted());
-    let mut transaction = sqlx::Connection::begin(connection).await?;
+    let mut transaction = super::session::reading(connection).await?;
     let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
         .persistent(false)
         .bind(format!("{}.aws_report_detail", schema.quoted()))
@@ -128,9 +128,11 @@ pub(super) async fn without(
     if !exists {
         return Ok(Vec::new());
     }
+    let adopted = adopted_at(&mut transaction, schema).await?;
     let mut months: Vec<Date> = sqlx::query_scalar(AssertSqlSafe(sql))
         .persistent(false)
         .bind(current)
+        .bind(adopted)
         .fetch_all(&mut *transaction)
         .await?;
     // Older versions of the schema keep everything.
@@ -150,6 +152,26 @@ pub(super) async fn without(
     }
     transaction.rollback().await?;
     Ok(months)
+}
+
+/// When tables that were made by hand were adopted, if they were.
+async fn adopted_at(
+    connection: &mut PgConnection,
+    schema: &SchemaName,
+) -> Result<Option<OffsetDateTime>, sqlx::Error> {
+    let table = format!("{}.aws_report_backfill", schema.quoted());
+    let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+        .persistent(false)
+        .bind(&table)
+        .fetch_one(&mut *connection)
+        .await?;
+    if !exists {
+        return Ok(None);
+    }
+    let sql = format!("SELECT finished_at FROM {table} WHERE name = 'baseline'");
+    let at: Option<Option<OffsetDateTime>> =
+        sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_optional(connection).await?;
+    Ok(at.flatten())
 }
 
 /// The months that must exist at a time: its own and the next [`MONTHS_AHEAD`].

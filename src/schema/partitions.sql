@@ -17,7 +17,7 @@ FROM (
     LEFT JOIN pg_inherits ON inhrelid = child.oid AND inhparent = '{schema}.aws_report_detail'::regclass
     CROSS JOIN LATERAL regexp_match(
         pg_get_expr(relpartbound, child.oid), 'FROM \(''([^'']+)''\) TO \(''([^'']+)''\)') AS bounds
-    CROSS JOIN LATERAL to_date(substring(relname FROM '^aws_report_detail_(\d{4}_\d{2})(?:_\d+)?$'), 'YYYY_MM') AS by_name
+    CROSS JOIN LATERAL to_date(substring(relname FROM '^aws_report_detail_(\d{4}_(?:0[1-9]|1[0-2]))(?:_\d+)?$'), 'YYYY_MM') AS by_name
     WHERE relkind = 'r' AND relnamespace = '{schema}'::regnamespace
         AND (inhparent IS NOT NULL OR by_name IS NOT NULL)
 ) AS tables

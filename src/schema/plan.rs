@@ -94,6 +94,9 @@ impl Schema {
         let status = self.status().await?;
         status.ours()?;
         let to = to.unwrap_or_else(|| self.newest());
+        if !(1..=self.newest()).contains(&to) {
+            return Err(Error::NoSuchVersion { version: to, newest: self.newest() });
+        }
         let pending: Vec<&Migration> = self
             .migrations
             .iter()
@@ -205,7 +208,7 @@ async fn try_one(
     shadow: &Shadow,
     migration: &Migration,
 ) -> Result<Vec<Step>, Error> {
-    let mut files = relations(connection, shadow).await?;
+    let mut before = relations(connection, shadow).await?;
     let statements = sql::statements(&migration.up).map_err(Error::Failed)?;
     let mut steps = Vec::new();
     if migration.is_without_transaction() {
@@ -214,10 +217,7 @@ async fn try_one(
                 steps.push(try_concurrent(connection, statement, &index).await?);
                 continue;
             }
-            let mut transaction = connection.begin().await?;
-            let mut held = BTreeSet::new();
-            steps.push(try_statement(&mut transaction, statement, &mut files, &mut held).await?);
-            transaction.commit().await?;
+            steps.push(try_alone(connection, statement, &mut before).await?);
         }
         if sql::has_code(&migration.up) {
             code::run(connection, &shadow.schema, migration).await?;
@@ -227,7 +227,7 @@ async fn try_one(
     let mut transaction = connection.begin().await?;
     let mut held = BTreeSet::new();
     for statement in statements {
-        steps.push(try_statement(&mut transaction, statement, &mut files, &mut held).await?);
+        steps.push(try_statement(&mut transaction, statement, &mut before, &mut held).await?);
     }
     if sql::has_code(&migration.up) {
         code::run(&mut transaction, &shadow.schema, migration).await?;
@@ -236,31 +236,50 @@ async fn try_one(
     Ok(steps)
 }
 
+/// In a transaction, to see its locks; outside of one if it must be.
+async fn try_alone(
+    connection: &mut PgConnection,
+    statement: &str,
+    before: &mut BTreeMap<i64, Relation>,
+) -> Result<Step, Error> {
+    let mut transaction = connection.begin().await?;
+    match try_statement(&mut transaction, statement, before, &mut BTreeSet::new()).await {
+        Err(Error::Database(error)) if session::needs_no_transaction(&error) => {
+            transaction.rollback().await?;
+            sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await?;
+            Ok(Step { sql: statement.to_owned(), locks: Vec::new(), rewrites: Vec::new() })
+        }
+        step => {
+            let step = step?;
+            transaction.commit().await?;
+            Ok(step)
+        }
+    }
+}
+
 async fn try_statement(
     connection: &mut PgConnection,
     statement: &str,
-    files: &mut BTreeMap<String, Option<i64>>,
+    before: &mut BTreeMap<i64, Relation>,
     held: &mut BTreeSet<(String, String)>,
 ) -> Result<Step, Error> {
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *connection).await?;
-    let now: Vec<(String, String, Option<i64>)> = sqlx::query_as(
-        "SELECT relname::text, mode, nullif(pg_relation_filenode(pg_class.oid), 0)::bigint
-        FROM pg_locks JOIN pg_class ON pg_class.oid = relation
-        WHERE pid = pg_backend_pid() AND locktype = 'relation'
-            AND relnamespace = current_schema()::regnamespace AND relkind NOT IN ('i', 'I')",
+    let now: Vec<(i64, String, Option<i64>)> = sqlx::query_as(
+        "SELECT relation::bigint, mode, nullif(pg_relation_filenode(relation), 0)::bigint
+        FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation'",
     )
     .fetch_all(connection)
     .await?;
     let (mut strongest, mut rewrites) = (BTreeMap::<String, usize>::new(), BTreeSet::new());
-    for (relation, mode, file) in now {
-        // What the migration itself has made, nobody waits for.
-        let Some(held_in) = files.get_mut(&relation) else { continue };
-        if std::mem::replace(held_in, file) != file {
-            rewrites.insert(relation.clone());
+    for (oid, mode, file) in now {
+        // What the migration itself has made, nobody waits for. One that it dropped has no file.
+        let Some(relation) = before.get_mut(&oid) else { continue };
+        if file.is_some() && std::mem::replace(&mut relation.file, file) != file {
+            rewrites.insert(relation.name.clone());
         }
-        if held.insert((relation.clone(), mode.clone())) {
+        if held.insert((relation.name.clone(), mode.clone())) {
             let rank = MODES.iter().position(|(name, _)| *name == mode).unwrap_or_default();
-            let strongest = strongest.entry(relation).or_default();
+            let strongest = strongest.entry(relation.name.clone()).or_default();
             *strongest = rank.max(*strongest);
         }
     }
@@ -305,17 +324,23 @@ async fn table_of(connection: &mut PgConnection, index: &str) -> Result<Option<S
     Ok(sqlx::query_scalar(sql).bind(index).fetch_optional(connection).await?)
 }
 
-/// What there is in the shadow, with the files that hold it.
+/// A table or view that was there before, by the name that it had then.
+struct Relation {
+    name: String,
+    file: Option<i64>,
+}
+
+/// What there is in the shadow, by its number: names may change.
 async fn relations(
     connection: &mut PgConnection,
     shadow: &Shadow,
-) -> Result<BTreeMap<String, Option<i64>>, Error> {
-    let found: Vec<(String, Option<i64>)> = sqlx::query_as(
-        "SELECT relname::text, nullif(pg_relation_filenode(oid), 0)::bigint FROM pg_class
-        WHERE relnamespace = to_regnamespace($1)",
+) -> Result<BTreeMap<i64, Relation>, Error> {
+    let found: Vec<(i64, String, Option<i64>)> = sqlx::query_as(
+        "SELECT oid::bigint, relname::text, nullif(pg_relation_filenode(oid), 0)::bigint FROM pg_class
+        WHERE relnamespace = to_regnamespace($1) AND relkind NOT IN ('i', 'I')",
     )
     .bind(shadow.schema.name.as_str())
     .fetch_all(connection)
     .await?;
-    Ok(found.into_iter().collect())
+    Ok(found.into_iter().map(|(oid, name, file)| (oid, Relation { name, file })).collect())
 }

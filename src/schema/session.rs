@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Postgres, Transaction};
 
 use super::{Error, SchemaName};
 
@@ -38,7 +38,7 @@ pub(super) async fn open(
     let mut connection = match tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await {
         Err(_elapsed) => return Err(Error::Unreachable),
         Ok(Err(error)) if refuses_options(&error) => return Err(Error::Pooler),
-        Ok(connected) => connected?,
+        Ok(connected) => connected.map_err(|error| unreachable(&options, error))?,
     };
     // Where they were dropped on the way, a migration would make its tables elsewhere.
     let ours: bool = sqlx::query_scalar(
@@ -55,9 +55,54 @@ pub(super) async fn open(
 /// Connects to look only. Asks for nothing that a pooler would refuse.
 pub(super) async fn open_to_read(options: &PgConnectOptions) -> Result<PgConnection, Error> {
     let options = options.clone().application_name(APPLICATION);
-    Ok(tokio::time::timeout(CONNECT_TIMEOUT, options.connect())
+    tokio::time::timeout(CONNECT_TIMEOUT, options.connect())
         .await
-        .map_err(|_elapsed| Error::Unreachable)??)
+        .map_err(|_elapsed| Error::Unreachable)?
+        .map_err(|error| unreachable(&options, error))
+}
+
+/// A transaction that only reads, takes the time that it needs, and ends soon after whoever asked for
+/// it is gone. What it sets is its own, so it goes through a pooler.
+pub(super) async fn reading(
+    connection: &mut PgConnection,
+) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
+    connection
+        .begin_with(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0;
+            SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL TimeZone = 'UTC';
+            SET LOCAL client_connection_check_interval = '2s'; SET LOCAL standard_conforming_strings = on",
+        )
+        .await
+}
+
+/// Says where nobody listens.
+fn unreachable(options: &PgConnectOptions, error: sqlx::Error) -> Error {
+    match error {
+        sqlx::Error::Io(cause) => {
+            Error::Failed(format!("{}:{}: {cause}", options.get_host(), options.get_port()))
+        }
+        other => Error::Database(other),
+    }
+}
+
+/// SQLSTATE `active_sql_transaction`: the statement runs outside of a transaction only.
+pub(super) fn needs_no_transaction(error: &sqlx::Error) -> bool {
+    error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .is_some_and(|code| code == "25001")
+}
+
+/// How to connect for work that may take long, straight to PostgreSQL: without the limits that the
+/// database or the role may have, and ended soon after whoever asked for it is gone.
+#[must_use]
+pub fn patient(options: &PgConnectOptions) -> PgConnectOptions {
+    options.clone().options([
+        ("statement_timeout", "0"),
+        ("idle_in_transaction_session_timeout", "0"),
+        ("client_connection_check_interval", ALIVE_CHECK),
+        ("standard_conforming_strings", "on"),
+    ])
 }
 
 /// What `pg_stat_activity` calls us.

@@ -1,7 +1,7 @@
 //! Migration files as SQL: their statements, what of them counts, and what their header says.
 
 use squawk_syntax::ast::AstNode as _;
-use squawk_syntax::{SourceFile, SyntaxKind};
+use squawk_syntax::{SourceFile, SyntaxElement, SyntaxKind, SyntaxToken};
 
 /// In a header: each statement runs by itself, outside of a transaction.
 const NO_TRANSACTION: &str = "-- migrate: no-transaction";
@@ -18,24 +18,54 @@ pub(super) fn statements(text: &str) -> Result<Vec<&str>, String> {
         let line = text[..usize::from(error.range().start()).min(text.len())].lines().count();
         return Err(format!("line {line}: {}", error.message()));
     }
-    Ok(parsed
+    let statements: Vec<&str> = parsed
         .tree()
         .stmts()
         .map(|statement| text[std::ops::Range::from(statement.syntax().text_range())].trim())
-        .collect())
+        .collect();
+    for statement in &statements {
+        let first = words(statement).into_iter().next().unwrap_or_default();
+        if TRANSACTION_CONTROL.contains(&&*first) {
+            return Err(format!(
+                "`{}`: transactions are the migrator's; leave it out",
+                statement.lines().next().unwrap_or_default()
+            ));
+        }
+        if matches!(concurrent_index(statement), Some(Concurrent::Builds(name)) if name.is_empty())
+        {
+            return Err("an index that is built concurrently needs a name".to_owned());
+        }
+    }
+    Ok(statements)
+}
+
+/// What begins a statement that would end the migrator's own transaction.
+const TRANSACTION_CONTROL: [&str; 9] =
+    ["abort", "begin", "commit", "end", "prepare", "release", "rollback", "savepoint", "start"];
+
+/// The tokens of a text that count: no comments, no white space.
+fn tokens(text: &str) -> Vec<SyntaxToken> {
+    let tree = SourceFile::parse(text).syntax_node();
+    tree.descendants_with_tokens()
+        .filter_map(SyntaxElement::into_token)
+        .filter(|token| !matches!(token.kind(), SyntaxKind::COMMENT | SyntaxKind::WHITESPACE))
+        .collect()
+}
+
+/// Keywords and names as PostgreSQL reads them: in lower case unless quoted.
+fn words(text: &str) -> Vec<String> {
+    let word = |token: &SyntaxToken| match token.text().strip_prefix('"') {
+        Some(quoted) => quoted.strip_suffix('"').unwrap_or(quoted).replace("\"\"", "\""),
+        None => token.text().to_lowercase(),
+    };
+    tokens(text).iter().map(word).collect()
 }
 
 /// What of a file counts: its tokens without comments and with one space for any white space
 /// between them. The bodies of functions are tokens too: PostgreSQL keeps them as they are.
 pub(super) fn essence(text: &str) -> String {
-    let tree = SourceFile::parse(text).syntax_node();
-    let tokens =
-        tree.descendants_with_tokens().filter_map(squawk_syntax::SyntaxElement::into_token);
     let mut essence = String::with_capacity(text.len());
-    for token in tokens {
-        if matches!(token.kind(), SyntaxKind::COMMENT | SyntaxKind::WHITESPACE) {
-            continue;
-        }
+    for token in tokens(text) {
         if !essence.is_empty() {
             essence.push(' ');
         }
@@ -62,8 +92,7 @@ pub(super) fn has_code(text: &str) -> bool {
 
 /// The index that a statement builds or drops concurrently, if it does.
 pub(super) fn concurrent_index(statement: &str) -> Option<Concurrent> {
-    let essence = essence(statement);
-    let mut words = essence.split(' ').map(str::to_ascii_lowercase);
+    let mut words = words(statement).into_iter();
     let mut word = || words.next().unwrap_or_default();
     let builds = match (word(), word()) {
         (verb, object) if verb == "create" && object == "index" => true,
@@ -77,19 +106,20 @@ pub(super) fn concurrent_index(statement: &str) -> Option<Concurrent> {
     let name = std::iter::repeat_with(word)
         .find(|word| !["if", "not", "exists"].contains(&&**word))
         .unwrap_or_default();
-    let name = name.trim_matches('"').to_owned();
+    // CREATE INDEX CONCURRENTLY ON …: PostgreSQL would choose a name.
+    let name = if builds && name == "on" { String::new() } else { name };
     Some(if builds { Concurrent::Builds(name) } else { Concurrent::Drops(name) })
 }
 
 /// A statement without its `CONCURRENTLY`, for where it must run in a transaction.
 pub(super) fn not_concurrently(statement: &str) -> String {
-    match concurrent_index(statement) {
-        None => statement.to_owned(),
-        Some(_) => essence(statement)
-            .split(' ')
-            .filter(|word| !word.eq_ignore_ascii_case("concurrently"))
-            .collect::<Vec<_>>()
-            .join(" "),
+    let concurrently = |token: &SyntaxToken| token.text().eq_ignore_ascii_case("concurrently");
+    match tokens(statement).into_iter().find(concurrently) {
+        Some(token) if concurrent_index(statement).is_some() => {
+            let range = std::ops::Range::<usize>::from(token.text_range());
+            format!("{}{}", &statement[..range.start], &statement[range.end..])
+        }
+        _ => statement.to_owned(),
     }
 }
 
@@ -149,12 +179,37 @@ mod tests {
                 "create unique index concurrently /* c */ if not exists \"b\" on t (x)",
                 Some(Concurrent::Builds("b".into())),
             ),
+            (
+                "CREATE INDEX CONCURRENTLY \"Foo Bar\" ON t (x)",
+                Some(Concurrent::Builds("Foo Bar".into())),
+            ),
+            ("CREATE INDEX CONCURRENTLY Foo ON t (x)", Some(Concurrent::Builds("foo".into()))),
             ("DROP INDEX CONCURRENTLY IF EXISTS c", Some(Concurrent::Drops("c".into()))),
             ("CREATE INDEX d ON t (x)", None),
             ("SELECT 1", None),
         ] {
             assert_eq!(concurrent_index(sql), expected, "{sql}");
         }
+    }
+
+    #[test]
+    fn only_the_word_itself_is_cut() {
+        assert_eq!(
+            not_concurrently("CREATE INDEX CONCURRENTLY i ON t (x) WHERE y::text IS NOT NULL"),
+            "CREATE INDEX  i ON t (x) WHERE y::text IS NOT NULL"
+        );
+        assert_eq!(not_concurrently("SELECT 'concurrently'"), "SELECT 'concurrently'");
+    }
+
+    #[test]
+    fn transactions_are_the_migrators() {
+        for text in ["SELECT 1; COMMIT;", "BEGIN; SELECT 1;", "SELECT 1; rollback", "SAVEPOINT a;"]
+        {
+            let error = statements(text).expect_err("it would end the transaction");
+            assert!(error.contains("transactions are the migrator's"), "{error}");
+        }
+        let unnamed = statements("CREATE INDEX CONCURRENTLY ON t (x);").expect_err("no name");
+        assert!(unnamed.contains("needs a name"), "{unnamed}");
     }
 
     #[test]

@@ -117,7 +117,7 @@ impl Schema {
         let mut connection = session::open_to_read(&self.options).await?;
         let status = async {
             // One transaction, so that a pooler gives it one session.
-            let mut transaction = connection.begin().await?;
+            let mut transaction = session::reading(&mut connection).await?;
             let status = self.read_status(&mut transaction).await?;
             transaction.rollback().await?;
             Ok(status)

@@ -89,13 +89,16 @@ impl Difference {
     #[must_use]
     pub fn mend(&self) -> String {
         match (&*self.kind, &self.expected, &self.found) {
+            ("partition", _, Some(_)) => {
+                format!("ALTER TABLE aws_report_detail DETACH PARTITION {} FINALIZE", self.name)
+            }
             ("partition", ..) => {
                 "restore it from a backup, or create an empty one: ses-reports partitions create"
                     .to_owned()
             }
             ("index", Some(expected), Some(found)) if found.contains("(INVALID)") => format!(
-                "REINDEX INDEX CONCURRENTLY {}, or drop it and run: {expected}",
-                self.name.rsplit('.').next().unwrap_or_default()
+                "REINDEX INDEX CONCURRENTLY \"{}\", or drop it and run: {expected}",
+                self.name.rsplit(['.', ' ']).next().unwrap_or_default()
             ),
             ("index", Some(expected), None) => format!(
                 "run (on a partitioned table without CONCURRENTLY): {}",

@@ -10,7 +10,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Error, Store};
-use crate::schema::SchemaName;
+use crate::decode::text;
+use crate::schema::{SchemaName, patient};
 
 /// Rows that are read at once.
 const FETCH: usize = 1_000;
@@ -40,7 +41,7 @@ impl Legacy {
         options: &PgConnectOptions,
         schema: SchemaName,
     ) -> Result<Self, sqlx::Error> {
-        Ok(Self { connection: options.connect().await?, schema })
+        Ok(Self { connection: patient(options).connect().await?, schema })
     }
 
     fn table(&self, name: &str) -> String {
@@ -88,7 +89,8 @@ impl Legacy {
     /// # Errors
     /// When PostgreSQL cannot be asked.
     pub async fn reports(&mut self) -> Result<Rows<'_>, sqlx::Error> {
-        let sql = format!("SELECT to_jsonb(r)::text, NULL FROM {} AS r", self.table("aws_reports"));
+        let sql =
+            format!("SELECT row_to_json(r)::text, NULL FROM {} AS r", self.table("aws_reports"));
         self.open(&sql).await
     }
 
@@ -98,8 +100,10 @@ impl Legacy {
     /// When PostgreSQL cannot be asked.
     pub async fn details(&mut self) -> Result<Rows<'_>, sqlx::Error> {
         let sql = format!(
-            "SELECT to_jsonb(d)::text, to_jsonb(r)::text
-            FROM {} AS d LEFT JOIN {} AS r ON r.id::text = d.report_id::text",
+            // Not jsonb, which refuses what json and text hold: NUL escapes.
+            "SELECT row_to_json(d)::text, row_to_json(r)::text
+            FROM {} AS d LEFT JOIN (SELECT DISTINCT ON (id::text) * FROM {}) AS r
+                ON r.id::text = d.report_id::text",
             self.table("aws_report_detail"),
             self.table("aws_reports")
         );
@@ -169,8 +173,14 @@ impl Rows<'_> {
             .fetch_all(&mut *self.transaction)
             .await?;
         let object = |text: &str| match serde_json::from_str(text) {
-            Ok(Value::Object(object)) => object,
-            // to_jsonb of a row is always an object.
+            Ok(mut row @ Value::Object(_)) => {
+                text::replace_nul(&mut row);
+                match row {
+                    Value::Object(object) => object,
+                    _ => Map::new(),
+                }
+            }
+            // row_to_json of a row is always an object.
             _ => Map::new(),
         };
         Ok(rows.iter().map(|(row, report)| (object(row), report.as_deref().map(object))).collect())

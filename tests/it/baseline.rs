@@ -200,3 +200,53 @@ async fn doubtful_rows_are_found() {
         words.stdout
     );
 }
+
+/// Text where others have times, json with NUL escapes, an id that stands twice, a partitioned table.
+const STRANGE: &str = r#"
+CREATE SCHEMA aws_reports; SET search_path = aws_reports;
+CREATE TABLE aws_report_type (id text, report_name text);
+CREATE TABLE aws_reports (id text, report_type text, user_id text, user_email text, message_id text, source_email text, subject text,
+    bounce_at text, complaint_at text, delivery_at text, send_at text, reject_at text, open_at text, click_at text,
+    rendering_failure_at text, delivery_delay_at text, subscription_at text, created_at text, updated_at text);
+CREATE TABLE aws_report_detail (id text, notification_message_id text, report_id text, event_type text, message_id text,
+    "timestamp" timestamptz, "from" text, "to" text, subject text, other_info json) PARTITION BY RANGE ("timestamp");
+CREATE TABLE aws_report_detail_2026_10 PARTITION OF aws_report_detail FOR VALUES FROM ('2026-10-01') TO ('2026-11-01');
+INSERT INTO aws_reports (id, report_type, user_email, message_id, send_at, created_at) VALUES
+    ('a', 'invoice', 'a@example.com', 'm-1', '2026-10-02 10:00:00', 'the day before yesterday'),
+    ('a', 'invoice', 'a@example.com', 'm-1', '2026-10-02 10:00:00', ''),
+    ('b', NULL, 'b@example.com', 'm-2', 'infinity', NULL);
+INSERT INTO aws_report_detail VALUES
+    ('1', NULL, 'a', 'Delivery', 'm-1', '2026-10-02 10:00:01+00', NULL, NULL, NULL, '{"says": "\u0000"}'),
+    ('2', NULL, 'gone', 'Send', 'm-3', '2026-10-02 10:00:01+00', NULL, 'c@example.com', NULL, '[1]');
+RESET search_path;
+"#;
+
+#[tokio::test]
+async fn strange_rows_are_converted_or_kept_as_dead_letters() {
+    let database = Database::empty().await;
+    database.execute(STRANGE).await;
+    database
+        .execute(&format!("ALTER DATABASE {} SET statement_timeout = '1s'; CREATE VIEW aws_reports.aws_report_states AS SELECT 1 AS mine", database.name))
+        .await;
+    let refused = expect(&database, 1, &["baseline"]).await;
+    assert!(refused.stderr.contains("aws_report_states"), "{}", refused.stderr);
+    database.execute("DROP VIEW aws_reports.aws_report_states").await;
+    let done = answer(&database, 0, &["baseline"]).await;
+    assert_eq!(done["reports"], json!({"read": 3, "new": 1, "duplicates": 1, "dead_letters": 1}));
+    assert_eq!(done["details"], json!({"read": 2, "new": 2, "duplicates": 0, "dead_letters": 0}));
+    let report = database
+        .rows("SELECT report_name, delivery_at IS NOT NULL AS delivered FROM aws_reports JOIN aws_report_type t ON t.id = report_type WHERE message_id = 'm-1'")
+        .await;
+    assert_eq!(report, [json!({"report_name": "invoice", "delivered": true})]);
+    assert_eq!(
+        database.one::<String>("SELECT detail FROM aws_report_dead_letter").await,
+        "a time that cannot be read"
+    );
+    assert_eq!(
+        database
+            .one::<i64>("SELECT count(*) FROM aws_reports_legacy.aws_report_detail_2026_10")
+            .await,
+        2
+    );
+    expect(&database, 0, &["verify", "--data"]).await;
+}

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::database::Database;
-use crate::support::migrations::{Files, answer, expect, newest};
+use crate::support::migrations::{Files, answer, expect, migrate, newest};
 use crate::support::process::{eventually, run};
 use crate::support::server::{PostgreSql, schema_of};
 
@@ -347,7 +347,7 @@ async fn verify_misses_the_month_that_has_reports_and_no_partition() {
         .await;
     expect(&database, 0, &["verify"]).await;
     database
-        .execute("INSERT INTO aws_reports (id, message_id, user_email, send_at) SELECT gen_random_uuid(), 'm', 'jane@example.com', '2025-03-31 23:59:59.9+00'")
+        .execute("INSERT INTO aws_reports (id, message_id, user_email, send_at, delivery_at) SELECT gen_random_uuid(), 'm', 'jane@example.com', '2025-03-31 23:59:59.8+00', '2025-03-31 23:59:59.9+00'")
         .await;
     let drift = answer(&database, 5, &["verify"]).await;
     assert_eq!(drift["differences"][0]["name"], "aws_report_detail_2025_03");
@@ -356,6 +356,171 @@ async fn verify_misses_the_month_that_has_reports_and_no_partition() {
     expect(&database, 0, &["verify"]).await;
     database.execute("DO $$ BEGIN EXECUTE 'DROP TABLE ' || aws_report_detail_partition(date_trunc('month', now() AT TIME ZONE 'UTC')::date); END $$").await;
     expect(&database, 5, &["verify"]).await;
+}
+
+#[tokio::test]
+async fn verify_knows_what_months_may_look_like() {
+    let database = Database::migrated().await;
+    database
+        .execute("SELECT aws_report_detail_ensure(month::date) FROM generate_series(date '2026-01-01', now()::date, interval '1 month') AS month")
+        .await;
+    // A person detached a month, to keep it, and tunes how a table is vacuumed.
+    database
+        .execute("ALTER TABLE aws_report_detail DETACH PARTITION aws_report_detail_2026_02; ALTER TABLE aws_reports SET (autovacuum_vacuum_scale_factor = 0.01)")
+        .await;
+    expect(&database, 0, &["verify"]).await;
+    // Infinity, by hand.
+    database
+        .execute("INSERT INTO aws_reports (id, message_id, user_email, send_at) SELECT gen_random_uuid(), 'm', 'jane@example.com', at FROM (VALUES (timestamptz '-infinity'), ('infinity'), ('4000-01-01 BC')) AS odd (at)")
+        .await;
+    expect(&database, 0, &["verify"]).await;
+    // A month that is not the one it is named after, and rows for whatever comes.
+    database
+        .execute("ALTER TABLE aws_report_detail DETACH PARTITION aws_report_detail_2026_03; ALTER TABLE aws_report_detail ATTACH PARTITION aws_report_detail_2026_03 FOR VALUES FROM ('2026-03-05 00:00+00') TO ('2026-03-06 00:00+00')")
+        .await;
+    let moved = expect(&database, 5, &["verify"]).await;
+    assert!(
+        moved.stdout.contains("table aws_report_detail_2026_03: aws_report_detail_2026_03 differs"),
+        "{}",
+        moved.stdout
+    );
+    database
+        .execute("DROP TABLE aws_report_detail_2026_03; SELECT aws_report_detail_ensure('2026-03-01'); CREATE TABLE extra PARTITION OF aws_report_detail DEFAULT")
+        .await;
+    let default = expect(&database, 5, &["verify"]).await;
+    assert!(default.stdout.contains("table extra: extra differs"), "{}", default.stdout);
+    database.execute("DROP TABLE extra").await;
+    // A detach that was interrupted.
+    let mut reader = database.pool.begin().await.expect("a transaction");
+    sqlx::raw_sql("SELECT count(*) FROM aws_report_detail")
+        .execute(&mut *reader)
+        .await
+        .expect("it reads");
+    let interrupted = database.pool.acquire().await.expect("a connection");
+    let mut interrupted = interrupted.detach();
+    sqlx::raw_sql("SET lock_timeout = '200ms'").execute(&mut interrupted).await.expect("it is set");
+    sqlx::raw_sql(
+        "ALTER TABLE aws_report_detail DETACH PARTITION aws_report_detail_2026_01 CONCURRENTLY",
+    )
+    .execute(&mut interrupted)
+    .await
+    .expect_err("the reader is in the way");
+    reader.rollback().await.expect("it ends");
+    let pending = expect(&database, 5, &["verify"]).await;
+    assert!(
+        pending.stdout.contains("detach was begun and is not finished")
+            && pending.stdout.contains("1 places"),
+        "{}",
+        pending.stdout
+    );
+}
+
+#[tokio::test]
+async fn whatever_a_down_script_does_to_rows_is_seen() {
+    let database = Database::migrated().await;
+    database
+        .execute("SELECT aws_report_detail_ensure('2026-10-01'); INSERT INTO aws_report_detail (report_id, id, event_type, message_id, \"timestamp\", \"to\") VALUES (gen_random_uuid(), gen_random_uuid(), 'Send', 'm', '2026-10-05', 'x@example.com')")
+        .await;
+    for (down, says) in [
+        ("DELETE FROM mine;", Some("rows of mine")),
+        ("TRUNCATE mine;", Some("rows of mine")),
+        ("UPDATE mine SET note = NULL;", Some("rows of mine")),
+        (
+            "ALTER TABLE mine ALTER note TYPE varchar(1) USING left(note, 1);",
+            Some("column mine.note"),
+        ),
+        (
+            "ALTER TABLE mine DROP COLUMN note; ALTER TABLE mine ADD note text;",
+            Some("column mine.note"),
+        ),
+        ("DROP TABLE mine; CREATE TABLE mine (note text);", Some("table mine")),
+        ("DROP TABLE aws_report_detail_2026_10;", Some("table aws_report_detail_2026_10")),
+        ("DROP TABLE mine; COMMIT;", Some("transactions are the migrator's")),
+        ("ALTER TABLE mine RENAME COLUMN note TO remark;", None),
+        (
+            "-- migrate: no-transaction\nREINDEX INDEX CONCURRENTLY aws_reports_pkey;\nDROP INDEX CONCURRENTLY IF EXISTS mine_note;",
+            None,
+        ),
+    ] {
+        let files = Files::new();
+        files.add("mine", "CREATE TABLE mine (note text); INSERT INTO mine VALUES ('kept');", down);
+        expect(&database, 0, &["up", "--migrations", files.path()]).await;
+        let arguments = ["down", "--steps", "1", "--migrations", files.path()];
+        match says {
+            Some(says) => {
+                let refused = expect(&database, 1, &arguments).await;
+                assert!(refused.stderr.contains(says), "{down}: {}", refused.stderr);
+                let kept = "SELECT count(*) = 2 FROM (SELECT FROM mine WHERE note = 'kept' UNION ALL SELECT FROM aws_report_detail) AS rows";
+                assert!(database.one::<bool>(kept).await, "{down}");
+            }
+            None => {
+                expect(&database, 0, &arguments).await;
+            }
+        }
+        database
+            .execute(&format!(
+                "DROP TABLE mine; DELETE FROM refinery_schema_history WHERE version > {}",
+                newest()
+            ))
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_would_end_the_transaction_is_refused_whole() {
+    let database = Database::migrated().await;
+    let files = Files::new();
+    files.add("half", "CREATE TABLE half (x int); COMMIT; SELECT 1 / 0;", "DROP TABLE half;");
+    let refused = expect(&database, 1, &["up", "--migrations", files.path()]).await;
+    assert!(refused.stderr.contains("transactions are the migrator's"), "{}", refused.stderr);
+    assert!(database.one::<bool>("SELECT to_regclass('half') IS NULL").await);
+}
+
+#[tokio::test]
+async fn plan_knows_tables_that_change_their_name_and_statements_without_transaction() {
+    let database = Database::migrated().await;
+    let files = Files::new();
+    files.add(
+        "names",
+        "DROP VIEW aws_report_timeline;\nALTER TABLE aws_reports RENAME TO was;\nDROP TABLE aws_report_dead_letter;",
+        "SELECT 1;",
+    );
+    files.add("alone", "-- migrate: no-transaction\nVACUUM aws_report_type;\nREINDEX INDEX CONCURRENTLY aws_report_type_pkey;", "SELECT 1;");
+    let plan = migrate(&database, &["plan", "--json", "--migrations", files.path()]).await;
+    let plan: Value = serde_json::from_str(&plan.stdout).expect("JSON");
+    for (place, relation) in
+        ["aws_report_timeline", "aws_reports", "aws_report_dead_letter"].iter().enumerate()
+    {
+        let locks = plan["migrations"][0]["statements"][place]["locks"].as_array().expect("a list");
+        let taken = locks.iter().find(|lock| lock["relation"] == *relation);
+        assert_eq!(
+            taken.map(|lock| &lock["mode"]),
+            Some(&json!("AccessExclusiveLock")),
+            "{plan:#}"
+        );
+    }
+    assert_eq!(plan["migrations"][1]["statements"].as_array().map(Vec::len), Some(2));
+    let unknown = expect(&database, 2, &["plan", "--to", "999"]).await;
+    assert!(unknown.stderr.contains("no version 999"), "{}", unknown.stderr);
+}
+
+#[tokio::test]
+async fn an_index_is_known_by_its_quoted_name() {
+    let database = Database::migrated().await;
+    let files = Files::new();
+    files.add(
+        "quoted",
+        "-- migrate: no-transaction\nCREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS \"Foo Bar\" ON aws_reports (subject);",
+        "-- migrate: no-transaction\nDROP INDEX CONCURRENTLY IF EXISTS \"Foo Bar\";",
+    );
+    database
+        .execute("INSERT INTO aws_reports (id, message_id, user_email, subject) SELECT gen_random_uuid(), 'm', 'jane@example.com', 'same' FROM generate_series(1, 2)")
+        .await;
+    expect(&database, 1, &["up", "--migrations", files.path()]).await;
+    database.execute("UPDATE aws_reports SET subject = id::text").await;
+    let mended = expect(&database, 0, &["up", "--migrations", files.path()]).await;
+    assert!(mended.stderr.contains("left invalid"), "{}", mended.stderr);
+    expect(&database, 0, &["down", "--steps", "1", "--migrations", files.path()]).await;
 }
 
 #[tokio::test]

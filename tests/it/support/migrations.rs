@@ -9,7 +9,7 @@ use super::database::Database;
 use super::process::{Ended, run};
 
 /// Runs `ses-reports migrate …`.
-async fn migrate(database: &Database, arguments: &[&str]) -> Ended {
+pub async fn migrate(database: &Database, arguments: &[&str]) -> Ended {
     let arguments = [&["migrate"], arguments].concat();
     run(&[("DATABASE_URL", &*database.url())], &arguments).await
 }
