@@ -384,7 +384,7 @@ fn plan_text(plan: &Plan) -> String {
     if !plan.tried {
         let _ = writeln!(
             text,
-            "-- This role may not create a shadow database: locks and rewrites are not known. Grant it\n-- CREATEDB, or set SHADOW_DATABASE_URL to another server where it may."
+            "-- No shadow database may be created here: locks and rewrites are not known. Grant CREATEDB, or\n-- set SHADOW_DATABASE_URL to another server where one may."
         );
     }
     for migration in &plan.migrations {

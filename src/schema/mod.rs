@@ -175,7 +175,7 @@ pub enum Error {
     WouldLose(Vec<Loss>),
     /// A shadow database cannot be made.
     #[error(
-        "a shadow database is needed to know what the migrations make, and this role may not create one: grant it CREATEDB, or set SHADOW_DATABASE_URL to another server of the same version where it may"
+        "a shadow database is needed to know what the migrations make, and none may be created here (CREATEDB is missing, or the server only reads): grant it, or set SHADOW_DATABASE_URL to another server of the same version"
     )]
     NoShadow,
     /// The database cannot hold every character.

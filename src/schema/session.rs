@@ -13,7 +13,7 @@ pub(super) const LOCK_TIMEOUT: &str = "2s";
 /// How long PostgreSQL may take to let us in.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often the session of one that was killed is ended while it still executes a statement.
+/// How soon PostgreSQL notices, in the middle of a statement, that whoever asked for it is gone.
 const ALIVE_CHECK: &str = "2s";
 
 /// Connects with the schema alone in the search path, and with limits that no `RESET` in a
