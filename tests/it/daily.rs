@@ -443,3 +443,19 @@ async fn the_timeline_says_what_happened() {
         ]
     );
 }
+
+#[tokio::test]
+async fn infinity_written_by_hand_is_on_no_day_and_stops_nobody() {
+    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    database
+        .execute("INSERT INTO aws_reports (id, message_id, user_email, send_at) SELECT gen_random_uuid(), 'm', 'jane@example.com', at FROM (VALUES (timestamptz 'infinity'), ('-infinity'), ('4000-01-01 BC'), ('30000-01-01')) AS odd (at)")
+        .await;
+    database.execute("UPDATE aws_reports SET subject = 'odd'").await;
+    queue.send(&[event::send(&message_id(1), &["jane@example.com"]).to_string()]).await;
+    Worker::until_idle(&database, &queue.url, &[]).await;
+    assert_eq!(
+        database.rows("SELECT day, sent FROM aws_report_daily").await,
+        [json!({"day": "2026-11-20", "sent": 1})]
+    );
+    assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_report_stale_day").await, 0);
+}
