@@ -18,16 +18,16 @@ demo: ## Send mail through LocalStack's SES and show what becomes of it in Postg
 	$(stack) run localstack/demo '$(target)/release/ses-reports'
 
 test: ## Run all tests on a real PostgreSQL and a real LocalStack
-	cargo build --locked --tests
-	$(stack) run $(runner) --locked
+	cargo build --locked --workspace --tests
+	$(stack) run $(runner) --locked --workspace
 
 scale: ## Measure a database of 36 months and 50 million events (SCALE_DETAILS=1000000: in two minutes)
 	cargo bench --locked --bench scale
 
 check: ## What CI demands beside the tests: format, lints, documentation
-	cargo fmt --check
-	cargo clippy --locked --all-targets -- -D warnings
-	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items
 
 checksums: ## Record a new migration's checksum; those of applied ones never change
 	cd migrations && sha256sum V*.sql >checksums
