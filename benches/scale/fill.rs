@@ -15,6 +15,7 @@ use sqlx::{
 };
 use time::{Date, OffsetDateTime};
 
+use super::events::REPORT_TYPES;
 use super::say;
 
 pub const MONTHS: i32 = 36;
@@ -23,7 +24,6 @@ pub const EVENTS_OF_A_MAIL: u64 = 3;
 /// Their keys are random, so they are built when all rows are there; the others grow at their end.
 const BUILT_LATER: [&str; 3] =
     ["aws_reports_user_email", "aws_reports_user_id", "aws_reports_unsent"];
-pub const REPORT_TYPES: [&str; 5] = ["invoice", "newsletter", "password", "receipt", "reminder"];
 
 /// Mail at even distances over a span of time: mail N was sent N steps after the start.
 #[derive(Debug, Clone, Copy)]

@@ -8,6 +8,7 @@
 #![expect(unreachable_pub, reason = "nothing here is reachable")]
 
 mod cluster;
+#[path = "../support/events.rs"]
 mod events;
 mod figures;
 mod fill;

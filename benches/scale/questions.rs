@@ -10,7 +10,7 @@ use sqlx::{
 };
 use time::{Date, OffsetDateTime};
 
-use super::events::Mail;
+use super::events::{Mail, REPORT_TYPES};
 use super::figures::{Figures, Goal, at, median, millis};
 use super::fill::{self, Mails};
 use super::say;
@@ -65,7 +65,7 @@ impl Samples {
                 to,
                 from,
                 user_id,
-                report_type: fill::REPORT_TYPES[0],
+                report_type: REPORT_TYPES[0],
                 sent,
             })
             .collect();

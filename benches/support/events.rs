@@ -1,4 +1,4 @@
-//! A stream of events of now, as SES sends them through SNS.
+//! A stream of events of now, as SES sends them through SNS: about 2.5 KB each in the queue.
 
 use std::mem;
 
@@ -9,7 +9,8 @@ use ses_reports::row::EventRow;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::fill::REPORT_TYPES;
+/// The kinds of mail.
+pub const REPORT_TYPES: [&str; 5] = ["invoice", "newsletter", "password", "receipt", "reminder"];
 
 /// A mail whose events are sent one after the other.
 #[derive(Debug, Clone)]
@@ -41,6 +42,11 @@ impl Stream {
 
     /// The rows of three events for each of so many mails.
     pub fn batch(&mut self, mails: usize) -> Result<Vec<EventRow>> {
+        rows(&self.events(mails), self.now)
+    }
+
+    /// Three events for each of so many mails.
+    pub fn events(&mut self, mails: usize) -> Vec<Value> {
         let new: Vec<Mail> = (0..mails).map(|_| self.mail()).collect();
         let delivered = mem::replace(&mut self.sent, new.clone());
         let read = mem::replace(&mut self.delivered, delivered.clone());
@@ -57,7 +63,7 @@ impl Stream {
             };
             events.push(event(mail, name, 60));
         }
-        rows(&events, self.now)
+        events
     }
 
     fn mail(&mut self) -> Mail {
@@ -87,20 +93,30 @@ impl Stream {
 pub fn rows(events: &[Value], now: OffsetDateTime) -> Result<Vec<EventRow>> {
     let mut rows = Vec::with_capacity(events.len());
     for (number, event) in events.iter().enumerate() {
-        let body = json!({
-            "Type": "Notification",
-            "MessageId": format!("00000000-0000-4000-8000-{number:012x}"),
-            "TopicArn": "arn:aws:sns:eu-west-1:123456789012:ses-reports-events",
-            "Subject": "Amazon SES Email Event Notification",
-            "Message": event.to_string(),
-            "Timestamp": "2026-11-20T10:00:03.000Z",
-        });
-        match decode(&body.to_string(), None, &Rules::default(), now) {
+        match decode(&in_sns(event, number), None, &Rules::default(), now) {
             Outcome::Events(mut more) => rows.append(&mut more),
             other => bail!("{event} is no event: {other:?}"),
         }
     }
     Ok(rows)
+}
+
+/// An event as it stands in the queue.
+pub fn in_sns(event: &Value, number: usize) -> String {
+    json!({
+        "Type": "Notification",
+        "MessageId": format!("00000000-0000-4000-8000-{number:012x}"),
+        "TopicArn": "arn:aws:sns:eu-west-1:123456789012:ses-reports-events",
+        "Subject": "Amazon SES Email Event Notification",
+        // SES ends what it publishes to SNS with a newline.
+        "Message": format!("{event}\n"),
+        "Timestamp": "2026-11-20T10:00:03.000Z",
+        "SignatureVersion": "1",
+        "Signature": "QUJD".repeat(86),
+        "SigningCertURL": "https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-0123456789abcdef0123456789abcdef.pem",
+        "UnsubscribeURL": "https://sns.eu-west-1.amazonaws.com/?Action=Unsubscribe&SubscriptionArn=arn:aws:sns:eu-west-1:123456789012:ses-reports-events:00000000-0000-4000-8000-000000000000",
+    })
+    .to_string()
 }
 
 /// An event of a mail, some seconds after it was sent.
@@ -141,9 +157,30 @@ pub fn event(mail: &Mail, name: &str, seconds: i64) -> Value {
             "sendingAccountId": "123456789012",
             "destination": [mail.to],
             "headersTruncated": false,
-            "headers": [{"name": "From", "value": mail.from}],
-            "commonHeaders": {"from": [mail.from], "subject": "Your order"},
-            "tags": {"user_id": [mail.user_id], "report_type": [mail.report_type]},
+            "headers": [
+                {"name": "From", "value": format!("Example Shop <{}>", mail.from)},
+                {"name": "To", "value": mail.to},
+                {"name": "Subject", "value": "Your order"},
+                {"name": "MIME-Version", "value": "1.0"},
+                {"name": "Content-Type", "value": "multipart/alternative;  boundary=\"----=_Part_0_1.2\""},
+            ],
+            "commonHeaders": {
+                "from": [format!("Example Shop <{}>", mail.from)],
+                "date": "Fri, 20 Nov 2026 10:00:00 +0000",
+                "to": [mail.to],
+                "messageId": id,
+                "subject": "Your order",
+            },
+            "tags": {
+                "user_id": [mail.user_id],
+                "report_type": [mail.report_type],
+                "ses:source-tls-version": ["TLSv1.3"],
+                "ses:operation": ["SendEmail"],
+                "ses:configuration-set": ["ses-reports"],
+                "ses:source-ip": ["192.0.2.1"],
+                "ses:from-domain": ["shop.example"],
+                "ses:caller-identity": ["mailer"],
+            },
         },
         key: own,
     })
