@@ -1,8 +1,7 @@
 //! Takes SES events out of what carries them: SNS, EventBridge, raw delivery, and the shapes in
 //! which people keep messages (`aws sqs receive-message` output, Lambda `Records`).
 
-use serde_json::{Map, Value};
-
+use super::json::{Json, Object};
 use super::outcome::{Acknowledged, Reason, Rejection};
 use super::text;
 
@@ -14,109 +13,107 @@ const VALIDATION_TEXT: &str = "Successfully validated SNS topic for Amazon SES e
 
 /// What an envelope held.
 #[derive(Debug, PartialEq)]
-pub(super) enum Letter {
+pub(super) enum Letter<'a> {
     /// A JSON object with `eventType` or `notificationType`.
     Event {
-        event: Map<String, Value>,
+        event: Object<'a>,
         /// The id of the innermost envelope that has one.
-        notification_id: Option<String>,
+        notification_id: Option<&'a str>,
     },
     Acknowledged(Acknowledged),
 }
 
-/// Opens a message body. One body holds one letter, but for Lambda and `receive-message` wrappers.
-pub(super) fn open(body: &str, sqs_message_id: Option<&str>) -> Result<Vec<Letter>, Rejection> {
-    let mut opener = Opener { letters: Vec::new() };
-    opener.text(body, sqs_message_id.map(str::to_owned), 0)?;
-    Ok(opener.letters)
+/// Opens a message body and hands over each letter in it: one, but for Lambda and
+/// `receive-message` wrappers.
+pub(super) fn open(
+    body: &str,
+    sqs_message_id: Option<&str>,
+    mut take: impl FnMut(Letter<'_>) -> Result<(), Rejection>,
+) -> Result<(), Rejection> {
+    Opener { take: &mut take }.text(body, sqs_message_id, 0)
 }
 
-struct Opener {
-    letters: Vec<Letter>,
+struct Opener<'t> {
+    take: &'t mut dyn FnMut(Letter<'_>) -> Result<(), Rejection>,
 }
 
-impl Opener {
-    fn text(&mut self, text: &str, id: Option<String>, depth: usize) -> Result<(), Rejection> {
+impl Opener<'_> {
+    fn text(&mut self, text: &str, id: Option<&str>, depth: usize) -> Result<(), Rejection> {
         // SES ends what it publishes to SNS with a newline; files may start with a byte order mark.
         let text = text.trim_start_matches('\u{feff}').trim();
         if text == VALIDATION_TEXT {
-            self.letters.push(Letter::Acknowledged(Acknowledged::TopicValidation));
-            return Ok(());
+            return self.acknowledged(Acknowledged::TopicValidation);
         }
         if text.is_empty() {
             return Err(Reason::Empty.into());
         }
-        self.value(parse(text)?, id, depth)
+        let mended = text::mend_escapes(text);
+        let value = Json::parse(&mended)
+            .map_err(|error| Rejection::new(Reason::NotJson, error.to_string()))?;
+        self.value(value, id, depth)
     }
 
-    fn value(&mut self, value: Value, id: Option<String>, depth: usize) -> Result<(), Rejection> {
+    fn value(&mut self, value: Json<'_>, id: Option<&str>, depth: usize) -> Result<(), Rejection> {
         if depth > MOST_WRAPPINGS {
             return Err(Rejection::new(Reason::NotAnEvent, "too many envelopes in each other"));
         }
-        match value {
-            Value::String(text) => self.text(&text, id, depth + 1),
-            Value::Object(map) => self.object(map, id, depth),
-            Value::Array(items) if !items.is_empty() => {
-                items.into_iter().try_for_each(|item| self.value(item, id.clone(), depth + 1))
+        if let Some(text) = value.as_str() {
+            return self.text(&text, id, depth + 1);
+        }
+        if let Some(object) = value.as_object() {
+            return self.object(object, id, depth);
+        }
+        match value.as_array() {
+            Some(items) if !items.is_empty() => {
+                items.into_iter().try_for_each(|item| self.value(item, id, depth + 1))
             }
-            Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) => {
-                Err(Rejection::new(Reason::NotAnEvent, "JSON, but not an object"))
-            }
+            _ => Err(Rejection::new(Reason::NotAnEvent, "JSON, but not an object")),
         }
     }
 
     fn object(
         &mut self,
-        mut map: Map<String, Value>,
-        id: Option<String>,
+        object: Object<'_>,
+        id: Option<&str>,
         depth: usize,
     ) -> Result<(), Rejection> {
-        if let Some(name) = string(&map, "eventType").or_else(|| string(&map, "notificationType")) {
-            let letter = match name {
-                "Received" | "received" => Letter::Acknowledged(Acknowledged::InboundMail),
-                "AmazonSnsSubscriptionSucceeded" => {
-                    Letter::Acknowledged(Acknowledged::FeedbackTest)
-                }
-                _ => Letter::Event { event: map, notification_id: id },
+        if let Some(name) = object.said("eventType").or_else(|| object.said("notificationType")) {
+            return match &*name {
+                "Received" | "received" => self.acknowledged(Acknowledged::InboundMail),
+                "AmazonSnsSubscriptionSucceeded" => self.acknowledged(Acknowledged::FeedbackTest),
+                _ => (self.take)(Letter::Event { event: object, notification_id: id }),
             };
-            self.letters.push(letter);
-            return Ok(());
         }
         // SNS. Lambda hands it over without a Type.
-        if let "SubscriptionConfirmation" | "UnsubscribeConfirmation" =
-            string(&map, "Type").unwrap_or_default()
+        if let Some("SubscriptionConfirmation" | "UnsubscribeConfirmation") =
+            object.said("Type").as_deref()
         {
-            self.letters.push(Letter::Acknowledged(Acknowledged::SubscriptionControl));
-            return Ok(());
+            return self.acknowledged(Acknowledged::SubscriptionControl);
         }
-        if let Some(message) = map.remove("Message") {
-            let id = own_id(&map, "MessageId", id);
-            return self.value(message, id, depth + 1);
+        if let Some(message) = object.get("Message") {
+            let own_id = object.said("MessageId");
+            return self.value(message, own_id.as_deref().or(id), depth + 1);
         }
         // EventBridge.
-        if map.contains_key("detail-type") || map.contains_key("detail") {
-            return self.bridged(map, id, depth);
+        if object.contains("detail-type") || object.contains("detail") {
+            return self.bridged(&object, id, depth);
         }
         // Inbound mail as SES hands it to Lambda.
-        if let Some(Value::Object(inbound)) = map.get("ses")
-            && inbound.contains_key("receipt")
-        {
-            self.letters.push(Letter::Acknowledged(Acknowledged::InboundMail));
-            return Ok(());
+        if object.object("ses").is_some_and(|inbound| inbound.contains("receipt")) {
+            return self.acknowledged(Acknowledged::InboundMail);
         }
-        if string(&map, "Event") == Some("s3:TestEvent") {
-            self.letters.push(Letter::Acknowledged(Acknowledged::S3Test));
-            return Ok(());
+        if object.said("Event").as_deref() == Some("s3:TestEvent") {
+            return self.acknowledged(Acknowledged::S3Test);
         }
         // `aws sqs receive-message`, one message of it, and Lambda's event for SQS and SNS.
         for (key, id_key) in [("Body", "MessageId"), ("body", "messageId"), ("Sns", "MessageId")] {
-            if let Some(inner) = map.remove(key) {
-                let id = own_id(&map, id_key, id);
-                return self.value(inner, id, depth + 1);
+            if let Some(inner) = object.get(key) {
+                let own_id = object.said(id_key);
+                return self.value(inner, own_id.as_deref().or(id), depth + 1);
             }
         }
         for key in ["Records", "Messages"] {
-            if let Some(items @ Value::Array(_)) = map.remove(key) {
+            if let Some(items) = object.get(key).filter(|items| items.is_array()) {
                 return self.value(items, id, depth + 1);
             }
         }
@@ -130,25 +127,23 @@ impl Opener {
     /// API calls through `CloudTrail`), under one source.
     fn bridged(
         &mut self,
-        mut map: Map<String, Value>,
-        id: Option<String>,
+        object: &Object<'_>,
+        id: Option<&str>,
         depth: usize,
     ) -> Result<(), Rejection> {
-        let id = own_id(&map, "id", id);
-        let from_ses = string(&map, "source").is_some_and(|source| source.starts_with("aws.ses"));
-        let about_mail = string(&map, "detail-type").is_some_and(|kind| kind.starts_with("Email "));
-        let detail = map.remove("detail").unwrap_or_default();
-        let holds_mail = match &detail {
-            Value::Object(detail) => detail.contains_key("mail"),
+        let own_id = object.said("id");
+        let from_ses = object.said("source").is_some_and(|source| source.starts_with("aws.ses"));
+        let about_mail = object.said("detail-type").is_some_and(|kind| kind.starts_with("Email "));
+        let detail = object.get("detail");
+        let mail = detail.filter(|detail| {
             // A transformer may have written the event as text.
-            Value::String(_) => about_mail,
-            _ => false,
-        };
-        if holds_mail {
-            self.value(detail, id, depth + 1)
+            (detail.is_string() && about_mail)
+                || detail.as_object().is_some_and(|detail| detail.contains("mail"))
+        });
+        if let Some(mail) = mail {
+            self.value(mail, own_id.as_deref().or(id), depth + 1)
         } else if from_ses && !about_mail {
-            self.letters.push(Letter::Acknowledged(Acknowledged::OtherSesEvent));
-            Ok(())
+            self.acknowledged(Acknowledged::OtherSesEvent)
         } else if from_ses {
             Err(Rejection::new(
                 Reason::NotAnEvent,
@@ -158,52 +153,48 @@ impl Opener {
             Err(Rejection::new(Reason::NotAnEvent, "an EventBridge event of another source"))
         }
     }
-}
 
-fn parse(text: &str) -> Result<Value, Rejection> {
-    let parsed = serde_json::from_str(text).or_else(|error| {
-        let mended = text::mend_lone_surrogates(text);
-        if mended == text { Err(error) } else { serde_json::from_str(&mended) }
-    });
-    let mut value: Value =
-        parsed.map_err(|error| Rejection::new(Reason::NotJson, error.to_string()))?;
-    if text.contains("u0000") {
-        text::replace_nul(&mut value);
+    fn acknowledged(&mut self, what: Acknowledged) -> Result<(), Rejection> {
+        (self.take)(Letter::Acknowledged(what))
     }
-    Ok(value)
-}
-
-/// An envelope's own id, or that of the one around it.
-fn own_id(map: &Map<String, Value>, key: &str, around: Option<String>) -> Option<String> {
-    string(map, key).map(str::to_owned).or(around)
-}
-
-/// A string that says something.
-fn string<'a>(map: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
-    map.get(key)?.as_str().map(str::trim).filter(|text| !text.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn event() -> Value {
         json!({"eventType": "Send", "mail": {"messageId": "m"}})
     }
 
     fn notification_ids(body: &Value) -> Vec<Option<String>> {
-        open(&body.to_string(), Some("sqs"))
-            .expect("an envelope")
-            .into_iter()
-            .map(|letter| match letter {
-                Letter::Event { event: found, notification_id } => {
-                    assert_eq!(Value::Object(found), event());
-                    notification_id
-                }
-                Letter::Acknowledged(control) => panic!("{control}, not an event"),
-            })
-            .collect()
+        let mut ids = Vec::new();
+        open(&body.to_string(), Some("sqs"), |letter| {
+            let Letter::Event { event: found, notification_id } = letter else {
+                panic!("{letter:?}, not an event")
+            };
+            let expected = event().to_string();
+            assert_eq!(Json::parse(&expected).ok().and_then(Json::as_object), Some(found));
+            ids.push(notification_id.map(str::to_owned));
+            Ok(())
+        })
+        .expect("an envelope");
+        ids
+    }
+
+    /// What stands in a body that holds no event, or why nothing does.
+    fn control(body: &str) -> Result<Vec<Acknowledged>, Reason> {
+        let mut controls = Vec::new();
+        open(body, None, |letter| {
+            match letter {
+                Letter::Acknowledged(control) => controls.push(control),
+                Letter::Event { .. } => panic!("an event in {body}"),
+            }
+            Ok(())
+        })
+        .map(|()| controls)
+        .map_err(|rejection| rejection.reason)
     }
 
     #[test]
@@ -260,7 +251,7 @@ mod tests {
             ),
             (wrapped(&json!({"Event": "s3:TestEvent"}).to_string()), A::S3Test),
         ] {
-            assert_eq!(open(&body, None), Ok(vec![Letter::Acknowledged(expected)]), "{body}");
+            assert_eq!(control(&body), Ok(vec![expected]), "{body}");
         }
     }
 
@@ -291,11 +282,7 @@ mod tests {
             (r#"{"eventType":" ","mail":{"messageId":"m"}}"#, Reason::NotAnEvent),
             (r#"{"Records":[{"eventSource":"aws:s3","s3":{}}]}"#, Reason::NotAnEvent),
         ] {
-            assert_eq!(
-                open(body, None).map_err(|rejection| rejection.reason),
-                Err(reason),
-                "{body}"
-            );
+            assert_eq!(control(body), Err(reason), "{body}");
         }
     }
 
@@ -305,12 +292,22 @@ mod tests {
         for _ in 0..20 {
             body = json!({"Type": "Notification", "Message": body});
         }
-        assert_eq!(open(&body.to_string(), None).map_err(|r| r.reason), Err(Reason::NotAnEvent));
+        assert_eq!(control(&body.to_string()), Err(Reason::NotAnEvent));
     }
 
     #[test]
     fn a_cut_emoji_does_not_cost_the_event() {
         let body = r#"{"eventType":"Send","mail":{"messageId":"m\ud83d"}}"#;
-        assert!(matches!(&open(body, None).expect("readable")[..], [Letter::Event { .. }]));
+        let mut ids = Vec::new();
+        open(body, None, |letter| {
+            if let Letter::Event { event, .. } = letter {
+                ids.extend(
+                    event.object("mail").and_then(|mail| mail.said("messageId")).map(String::from),
+                );
+            }
+            Ok(())
+        })
+        .expect("readable");
+        assert_eq!(ids, ["m\u{fffd}"]);
     }
 }

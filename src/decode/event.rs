@@ -7,13 +7,13 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use serde_json::{Map, Value, json};
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 
 use super::Rules;
 use super::address;
 use super::identity::{self, Fact};
+use super::json::{Json, Object, Writer};
 use super::kind::{self, Kind};
 use super::outcome::{Reason, Rejection};
 use super::text::{self, shorten};
@@ -28,44 +28,45 @@ pub(super) const MOST_BYTES: usize = 4 * 1024 * 1024;
 /// How far another clock may be ahead of ours.
 pub(super) const MOST_AHEAD: Duration = Duration::days(2);
 
-type Object = Map<String, Value>;
-
 /// Reads one event. `now` is the clock that bounds the event's.
 pub(super) fn rows(
-    event: &Object,
+    event: &Object<'_>,
     notification_id: Option<&str>,
     rules: &Rules,
     now: OffsetDateTime,
 ) -> Result<Vec<EventRow>, Rejection> {
     let event = Event::read(event, now)?;
-    let mail = Mail::read(event.mail, rules);
-    let Recipients { named, left_over, ambiguous } = event.recipients()?;
-    let common_info = event.common_info(&mail, left_over, ambiguous);
+    let mail = Mail::read(&event.mail, rules);
+    let recipients = event.recipients()?;
+    let common = CommonInfo::of(&event, &mail, &recipients);
     // A single row is not longer than its body.
-    if named.len() > 1 {
-        let common = serde_json::to_vec(&common_info).map_or(0, |json| json.len());
-        let bytes = named.len() * (ROW_BYTES + common);
+    if recipients.named.len() > 1 {
+        let bytes = recipients.named.len() * (ROW_BYTES + common.fields.len());
         if bytes > MOST_BYTES {
-            let detail = format!("{} recipients, {} MiB of rows", named.len(), bytes >> 20);
+            let detail =
+                format!("{} recipients, {} MiB of rows", recipients.named.len(), bytes >> 20);
             return Err(Rejection::new(Reason::TooLarge, detail));
         }
     }
-    Ok(named
-        .into_iter()
-        .map(|recipient| row(&event, &mail, recipient, ambiguous, &common_info, notification_id))
-        .collect())
+    let row = |recipient| row(&event, &mail, recipient, &common, notification_id);
+    Ok(recipients.named.into_iter().map(row).collect())
 }
 
 /// What an event says, whomever it concerns.
 struct Event<'a> {
-    whole: &'a Object,
+    whole: &'a Object<'a>,
     kind: Kind,
-    mail: &'a Object,
-    message_id: &'a str,
-    /// The event's own object and its key, as SES wrote it.
-    own: Option<(&'a String, &'a Object)>,
+    mail: Object<'a>,
+    message_id: Cow<'a, str>,
+    own: Option<Own<'a>>,
     time: OffsetDateTime,
     sent: Option<OffsetDateTime>,
+}
+
+/// The event's own object and its key, as SES wrote it.
+struct Own<'a> {
+    key: &'a str,
+    fields: Object<'a>,
 }
 
 /// Whom an event concerns.
@@ -74,7 +75,7 @@ struct Recipients<'a> {
     /// Each once.
     named: Vec<Recipient<'a>>,
     /// Entries of the event's list that name nobody, or somebody again.
-    left_over: Vec<&'a Value>,
+    left_over: Vec<Json<'a>>,
     /// Whether the event leaves open which of them it concerns.
     ambiguous: bool,
 }
@@ -82,22 +83,26 @@ struct Recipients<'a> {
 /// A recipient and the entry of the event's list that names it.
 struct Recipient<'a> {
     address: String,
-    as_sent: &'a str,
-    entry: Option<&'a Object>,
+    as_sent: String,
+    /// If it is an object.
+    entry: Option<Json<'a>>,
 }
 
 impl<'a> Event<'a> {
-    fn read(event: &'a Object, now: OffsetDateTime) -> Result<Self, Rejection> {
-        let name = string(event, "eventType").or_else(|| string(event, "notificationType"));
-        let kind = Kind::from_name(name.unwrap_or_default());
-        let mail = object(event, "mail")
+    fn read(event: &'a Object<'a>, now: OffsetDateTime) -> Result<Self, Rejection> {
+        let name = event.said("eventType").or_else(|| event.said("notificationType"));
+        let kind = Kind::from_name(&name.unwrap_or_default());
+        let mail = event
+            .object("mail")
             .ok_or_else(|| Rejection::new(Reason::NoMessageId, "no mail object"))?;
-        let message_id = string(mail, "messageId").ok_or_else(|| {
+        let message_id = mail.said("messageId").ok_or_else(|| {
             Rejection::new(Reason::NoMessageId, "mail.messageId is missing or empty")
         })?;
-        let own = own_object(event, &kind);
-        let sent = string(mail, "timestamp").and_then(timestamp::parse);
-        let own_time = own.and_then(|(_, own)| string(own, "timestamp")).and_then(timestamp::parse);
+        let own = Own::of(event, &kind);
+        let clock =
+            |fields: &Object<'_>| fields.said("timestamp").and_then(|text| timestamp::parse(&text));
+        let sent = clock(&mail);
+        let own_time = own.as_ref().and_then(|own| clock(&own.fields));
         let time = if kind.has_clock() { own_time.or(sent) } else { sent.or(own_time) };
         let time = time.ok_or_else(|| {
             Rejection::new(Reason::NoTimestamp, "neither the event nor its mail has one")
@@ -114,11 +119,17 @@ impl<'a> Event<'a> {
         Ok(Self { whole: event, kind, mail, message_id, own, time, sent })
     }
 
+    /// A field of the event's own object.
+    fn own(&self, key: &str) -> Option<Json<'a>> {
+        self.own.as_ref()?.fields.get(key)
+    }
+
     /// Whom the event concerns.
     fn recipients(&self) -> Result<Recipients<'a>, Rejection> {
-        let own_list = self.kind.recipients_key().map(|key| {
-            self.own.and_then(|(_, own)| own.get(key)).map(Recipients::of).unwrap_or_default()
-        });
+        let own_list = self
+            .kind
+            .recipients_key()
+            .map(|key| self.own(key).map(Recipients::of).unwrap_or_default());
         let found = match own_list {
             Some(own) if !own.named.is_empty() => own,
             own_list => {
@@ -146,107 +157,165 @@ impl<'a> Event<'a> {
         if self.kind != Kind::Known(Milestone::Bounce) {
             return None;
         }
-        let (_, own) = self.own?;
-        Some(Bounce {
-            bounce_type: shorten(string(own, "bounceType")?, text::KIND).into_owned(),
-            sub_type: string(own, "bounceSubType").map(|sub| shorten(sub, text::KIND).into_owned()),
-        })
+        let kind = |key| Some(shorten(&self.own(key)?.said()?, text::KIND).into_owned());
+        Some(Bounce { bounce_type: kind("bounceType")?, sub_type: kind("bounceSubType") })
     }
 
     fn detail_id(&self, recipient: &str) -> uuid::Uuid {
-        let own = |key| self.own.and_then(|(_, own)| string(own, key)).unwrap_or_default();
+        let own = |key| self.own(key).and_then(Json::said).unwrap_or_default();
         let feedback_id = match self.kind {
             Kind::Known(Milestone::Bounce | Milestone::Complaint) => own("feedbackId"),
-            _ => "",
+            _ => Cow::default(),
         };
-        let engaged = matches!(self.kind, Kind::Known(Milestone::Open | Milestone::Click));
+        let (mut link, mut ip_address, mut user_agent) =
+            <(Cow<'_, _>, Cow<'_, _>, Cow<'_, _>)>::default();
+        if matches!(self.kind, Kind::Known(Milestone::Open | Milestone::Click)) {
+            (link, ip_address, user_agent) = (own("link"), own("ipAddress"), own("userAgent"));
+        }
         let fact = if feedback_id.is_empty() {
             Fact::Occurrence {
-                message_id: self.message_id,
-                link: if engaged { own("link") } else { "" },
-                ip_address: if engaged { own("ipAddress") } else { "" },
-                user_agent: if engaged { own("userAgent") } else { "" },
+                message_id: &self.message_id,
+                link: &link,
+                ip_address: &ip_address,
+                user_agent: &user_agent,
             }
         } else {
-            Fact::Feedback(feedback_id)
+            Fact::Feedback(&feedback_id)
         };
         identity::detail_id(self.kind.name(), recipient, self.time, &fact)
     }
+}
 
-    /// The part of `other_info` that is alike for every recipient: all that the event holds but
-    /// the mail, and of the mail the tags.
-    fn common_info(&self, mail: &Mail<'_>, left_over: Vec<&Value>, ambiguous: bool) -> Object {
-        let mut info = Object::new();
-        for (key, value) in self.whole {
-            if !["eventType", "notificationType", "mail"].contains(&key.as_str()) {
-                info.insert(key.clone(), value.clone());
+impl<'a> Own<'a> {
+    /// The object that the event is named after; for an unknown type the only one beside `mail`.
+    fn of(event: &'a Object<'a>, kind: &Kind) -> Option<Self> {
+        let wanted = kind.object_key();
+        let objects = || event.iter().filter(|(key, value)| *key != "mail" && value.is_object());
+        // Of several spellings the first by name, wherever it stands.
+        let named =
+            objects().filter(|(key, _)| kind::folded(key) == wanted).min_by_key(|(key, _)| *key);
+        let (key, _) = named.or_else(|| {
+            let mut others = objects();
+            let only = others.next()?;
+            (matches!(kind, Kind::Other(_)) && others.next().is_none()).then_some(only)
+        })?;
+        Some(Self { key, fields: event.object(key)? })
+    }
+}
+
+/// The part of `other_info` that is alike for every recipient: all that the event holds but the mail,
+/// and of the mail the tags.
+struct CommonInfo<'a> {
+    /// Without the closing brace.
+    fields: Writer,
+    /// The values of which the columns hold another form: shortened or normalised.
+    as_sent: Vec<(&'static str, Cow<'a, str>)>,
+    ambiguous: bool,
+}
+
+impl<'a> CommonInfo<'a> {
+    fn of(event: &Event<'a>, mail: &Mail<'a>, recipients: &Recipients<'a>) -> Self {
+        let bytes: usize = event
+            .whole
+            .iter()
+            .filter(|(key, _)| *key != "mail")
+            .map(|(key, value)| key.len() + value.as_written().len() + 4)
+            .sum();
+        let mut fields = Writer::with_capacity(bytes + 512);
+        let own = event.own.as_ref();
+        for (key, value) in event.whole.iter() {
+            if ["eventType", "notificationType", "mail"].contains(&key) {
+                continue;
+            }
+            match (own, event.kind.recipients_key()) {
+                // Each recipient's row holds its own entry; what is nobody's entry stays.
+                (Some(own), Some(list)) if own.key == key => fields.object(key, |inner| {
+                    for (key, value) in own.fields.iter().filter(|(key, _)| *key != list) {
+                        inner.field(key, value);
+                    }
+                    if !recipients.left_over.is_empty() {
+                        inner.list(list, recipients.left_over.iter().copied());
+                    }
+                }),
+                _ => fields.field(key, value),
             }
         }
-        // Each recipient's row holds its own entry; what is nobody's entry stays.
-        if let (Some(list), Some((key, _))) = (self.kind.recipients_key(), self.own)
-            && let Some(Value::Object(own)) = info.get_mut(key)
-        {
-            if left_over.is_empty() {
-                own.remove(list);
-            } else {
-                own.insert(list.to_owned(), left_over.into_iter().cloned().collect());
-            }
+        if let Some(tags) = event.mail.get("tags").filter(|tags| tags.is_object()) {
+            fields.field("tags", tags);
         }
-        if let Some(tags @ Value::Object(_)) = self.mail.get("tags") {
-            info.insert("tags".to_owned(), tags.clone());
-        }
-        if ambiguous {
-            info.insert("ambiguous".to_owned(), Value::Bool(true));
+        if recipients.ambiguous {
+            fields.yes("ambiguous");
         }
         let mut as_sent = mail.as_sent.clone();
-        note(
-            &mut as_sent,
-            "message_id",
-            &shorten(self.message_id, text::MESSAGE_ID),
-            self.message_id,
-        );
-        note(&mut as_sent, "event_type", &shorten(self.kind.name(), text::KIND), self.kind.name());
-        if !as_sent.is_empty() {
-            info.insert("as_sent".to_owned(), Value::Object(as_sent));
+        for (column, held, sent) in [
+            ("message_id", shorten(&event.message_id, text::MESSAGE_ID), &*event.message_id),
+            ("event_type", shorten(event.kind.name(), text::KIND), event.kind.name()),
+        ] {
+            if held != sent {
+                as_sent.push((column, Cow::Owned(sent.to_owned())));
+            }
         }
-        info
+        Self { fields, as_sent, ambiguous: recipients.ambiguous }
+    }
+
+    /// The whole for one recipient.
+    fn with(&self, recipient: &Recipient<'_>, user_email: &str) -> String {
+        let mut info = self.fields.clone();
+        if let Some(entry) = recipient.entry {
+            info.field("recipient", entry);
+        }
+        let to = (user_email != recipient.as_sent).then_some(("to", &*recipient.as_sent));
+        if !self.as_sent.is_empty() || to.is_some() {
+            info.object("as_sent", |inner| {
+                let common = self.as_sent.iter().map(|(column, sent)| (*column, &**sent));
+                for (column, sent) in common.chain(to) {
+                    inner.string(column, sent);
+                }
+            });
+        }
+        info.end()
     }
 }
 
 /// What the mail object says, as the columns hold it.
 struct Mail<'a> {
     from: Option<String>,
-    subject: Option<Cow<'a, str>>,
-    user_id: Option<Cow<'a, str>>,
+    subject: Option<String>,
+    user_id: Option<String>,
     report_type: Option<ReportType>,
     /// The values of which the columns hold another form: shortened or normalised.
-    as_sent: Object,
+    as_sent: Vec<(&'static str, Cow<'a, str>)>,
 }
 
 impl<'a> Mail<'a> {
-    fn read(mail: &'a Object, rules: &Rules) -> Self {
-        let headers = object(mail, "commonHeaders");
-        let source = string(mail, "source")
-            .or_else(|| headers.and_then(|headers| first_string(headers.get("from")?)));
-        let subject = headers
-            .and_then(|headers| string(headers, "subject"))
-            .or_else(|| header(mail, "Subject"));
-        let tags = object(mail, "tags");
-        let tag = |name: &str| tags.and_then(|tags| first_string(tags.get(name)?));
+    fn read(mail: &Object<'a>, rules: &Rules) -> Self {
+        let headers = mail.object("commonHeaders");
+        let headers = headers.as_ref();
+        let source = mail
+            .said("source")
+            .or_else(|| headers.and_then(|headers| headers.get("from")?.first_said()));
+        let subject =
+            headers.and_then(|headers| headers.said("subject")).or_else(|| header(mail, "Subject"));
+        let tags = mail.object("tags");
+        let tag = |name: &str| tags.as_ref().and_then(|tags| tags.get(name)?.first_said());
         let user_id = tag(&rules.user_id_tag);
         let report_type = tag(&rules.report_type_tag).or_else(|| tag("ses:configuration-set"));
 
-        let mut as_sent = Object::new();
+        let mut as_sent = Vec::new();
         let from = source.and_then(|source| {
-            let address = address::normalise(source)?;
+            let address = address::normalise(&source)?;
             let from = shorten(&address, text::ADDRESS).into_owned();
-            note(&mut as_sent, "from", &from, source);
+            if from != source {
+                as_sent.push(("from", source));
+            }
             Some(from)
         });
-        let mut fitted = |column, value: Option<&'a str>, most| {
+        let mut fitted = |column, value: Option<Cow<'a, str>>, most| {
             value.map(|value| {
-                let short = shorten(value, most);
-                note(&mut as_sent, column, &short, value);
+                let short = shorten(&value, most).into_owned();
+                if short != value {
+                    as_sent.push((column, value));
+                }
                 short
             })
         };
@@ -257,10 +326,9 @@ impl<'a> Mail<'a> {
             from,
             subject,
             user_id,
-            report_type: report_type.filter(|name| name != "default").map(|name| ReportType {
-                id: identity::report_type_id(&name),
-                name: name.into_owned(),
-            }),
+            report_type: report_type
+                .filter(|name| name != "default")
+                .map(|name| ReportType { id: identity::report_type_id(&name), name }),
             as_sent,
         }
     }
@@ -270,21 +338,10 @@ fn row(
     event: &Event<'_>,
     mail: &Mail<'_>,
     recipient: Recipient<'_>,
-    ambiguous: bool,
-    common_info: &Object,
+    common: &CommonInfo<'_>,
     notification_id: Option<&str>,
 ) -> EventRow {
     let user_email = shorten(&recipient.address, text::ADDRESS).into_owned();
-    let mut info = common_info.clone();
-    if let Some(entry) = recipient.entry {
-        info.insert("recipient".to_owned(), Value::Object(entry.clone()));
-    }
-    if user_email != recipient.as_sent {
-        let as_sent = info.entry("as_sent").or_insert_with(|| json!({}));
-        if let Value::Object(as_sent) = as_sent {
-            as_sent.insert("to".to_owned(), Value::from(recipient.as_sent));
-        }
-    }
     let mut first = [None; Milestone::ALL.len()];
     if let Kind::Known(milestone) = event.kind {
         first[milestone.index()] = Some(event.time);
@@ -296,61 +353,47 @@ fn row(
                 .map(|id| shorten(id, text::MESSAGE_ID).into_owned()),
             event_type: shorten(event.kind.name(), text::KIND).into_owned(),
             timestamp: event.time,
-            other_info: Value::Object(info).to_string(),
+            other_info: common.with(&recipient, &user_email),
         },
         report: ReportRow {
-            id: identity::report_id(event.message_id, &recipient.address),
+            id: identity::report_id(&event.message_id, &recipient.address),
             user_email,
-            message_id: shorten(event.message_id, text::MESSAGE_ID).into_owned(),
+            message_id: shorten(&event.message_id, text::MESSAGE_ID).into_owned(),
             report_type: mail.report_type.clone(),
-            user_id: mail.user_id.as_deref().map(str::to_owned),
+            user_id: mail.user_id.clone(),
             source_email: mail.from.clone(),
-            subject: mail.subject.as_deref().map(str::to_owned),
+            subject: mail.subject.clone(),
             send_at: event.sent.filter(|_| event.kind.proves_send()),
             first,
             bounce: event.bounce(),
         },
         recipient: recipient.address,
-        message_id: event.message_id.to_owned(),
-        ambiguous,
+        message_id: event.message_id.clone().into_owned(),
+        ambiguous: common.ambiguous,
     }
-}
-
-/// The object that the event is named after; for an unknown type the only one beside `mail`.
-fn own_object<'a>(event: &'a Object, kind: &Kind) -> Option<(&'a String, &'a Object)> {
-    let wanted = kind.object_key();
-    let objects = || {
-        event
-            .iter()
-            .filter(|(key, _)| *key != "mail")
-            .filter_map(|(key, value)| Some((key, value.as_object()?)))
-    };
-    objects().find(|(key, _)| kind::folded(key) == wanted).or_else(|| {
-        let mut others = objects();
-        let only = others.next()?;
-        (matches!(kind, Kind::Other(_)) && others.next().is_none()).then_some(only)
-    })
 }
 
 impl<'a> Recipients<'a> {
     /// Reads a list: entries are strings or objects with `emailAddress`.
-    fn of(list: &'a Value) -> Self {
-        let entries = match list {
-            Value::Array(entries) => entries.as_slice(),
-            single => std::slice::from_ref(single),
-        };
+    fn of(list: Json<'a>) -> Self {
+        let entries = list.as_array().unwrap_or_else(|| vec![list]);
         let mut found = Self::default();
         let mut seen = HashSet::new();
         for entry in entries {
-            let text = entry.as_str().or_else(|| string(entry.as_object()?, "emailAddress"));
+            let text = entry
+                .as_object()
+                .map_or_else(|| entry.as_str(), |fields| fields.said("emailAddress"));
             let mut is_taken = false;
-            for as_sent in text.map(address::split).unwrap_or_default() {
+            for as_sent in text.as_deref().map(address::split).unwrap_or_default() {
                 if let Some(address) = address::normalise(as_sent)
                     && seen.insert(address.clone())
                 {
                     is_taken = true;
-                    let as_sent = as_sent.trim();
-                    found.named.push(Recipient { address, as_sent, entry: entry.as_object() });
+                    found.named.push(Recipient {
+                        address,
+                        as_sent: as_sent.trim().to_owned(),
+                        entry: Some(entry).filter(|entry| entry.is_object()),
+                    });
                 }
             }
             if !is_taken && !entry.is_null() {
@@ -361,34 +404,9 @@ impl<'a> Recipients<'a> {
     }
 }
 
-/// Keeps a value as SES sent it where its column holds another form.
-fn note(as_sent: &mut Object, column: &str, held: &str, sent: &str) {
-    if held != sent {
-        as_sent.insert(column.to_owned(), Value::from(sent));
-    }
-}
-
 /// A header of `mail.headers` by name.
-fn header<'a>(mail: &'a Object, name: &str) -> Option<&'a str> {
-    mail.get("headers")?.as_array()?.iter().filter_map(Value::as_object).find_map(|header| {
-        string(header, "name")?.eq_ignore_ascii_case(name).then(|| string(header, "value"))?
+fn header<'a>(mail: &Object<'a>, name: &str) -> Option<Cow<'a, str>> {
+    mail.get("headers")?.as_array()?.into_iter().filter_map(Json::as_object).find_map(|header| {
+        header.said("name")?.eq_ignore_ascii_case(name).then(|| header.said("value"))?
     })
-}
-
-fn object<'a>(map: &'a Object, key: &str) -> Option<&'a Object> {
-    map.get(key)?.as_object()
-}
-
-/// A string that says something: trimmed, and `None` where nothing is left.
-fn string<'a>(map: &'a Object, key: &str) -> Option<&'a str> {
-    map.get(key)?.as_str().map(str::trim).filter(|text| !text.is_empty())
-}
-
-/// A string, or the first of a list: tags are lists of one string.
-fn first_string(value: &Value) -> Option<&str> {
-    let text = match value {
-        Value::Array(items) => items.first()?.as_str()?,
-        single => single.as_str()?,
-    };
-    Some(text.trim()).filter(|text| !text.is_empty())
 }

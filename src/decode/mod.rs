@@ -1,12 +1,14 @@
 //! Decode: an SQS body becomes rows, an acknowledgement, or a dead letter. No I/O happens here.
 //!
-//! `envelope` takes the event out of what carries it, `event` reads it into rows; `kind`,
-//! `address`, `timestamp`, `text` and `identity` each know one thing about what SES writes.
+//! `envelope` takes the event out of what carries it, `event` reads it into rows, both from `json`,
+//! slices of the body; `kind`, `address`, `timestamp`, `text` and `identity` each know one thing
+//! about what SES writes.
 
 pub mod address;
 mod envelope;
 mod event;
 pub mod identity;
+mod json;
 mod kind;
 pub mod legacy;
 mod outcome;
@@ -66,10 +68,10 @@ fn rows_or_acknowledged(
     let mut rows: Vec<EventRow> = Vec::new();
     let mut bytes = 0;
     let mut acknowledged = None;
-    for letter in envelope::open(body, sqs_message_id)? {
+    envelope::open(body, sqs_message_id, |letter| {
         match letter {
             Letter::Event { event, notification_id } => {
-                let mut more = event::rows(&event, notification_id.as_deref(), rules, now)?;
+                let mut more = event::rows(&event, notification_id, rules, now)?;
                 bytes += more.iter().map(EventRow::bytes).sum::<usize>();
                 // A single event keeps the bound by itself, and so cannot outgrow its body.
                 if !rows.is_empty() && bytes > event::MOST_BYTES {
@@ -79,6 +81,7 @@ fn rows_or_acknowledged(
             }
             Letter::Acknowledged(what) => acknowledged = Some(what),
         }
-    }
+        Ok(())
+    })?;
     Ok((rows, acknowledged))
 }

@@ -60,10 +60,25 @@ pub fn replace_nul(value: &mut Value) {
     }
 }
 
-/// Replaces `\ud800`-like escapes that are no half of a pair with `\ufffd`: a sender that cuts a
-/// subject through an emoji produces them, and strict JSON readers refuse the whole text.
+/// Replaces escapes that PostgreSQL cannot hold by `\ufffd`: U+0000, and `\ud800`-like halves that
+/// are no part of a pair (a sender that cuts a subject through an emoji produces them). Strict JSON
+/// readers refuse the whole text for the latter.
 #[must_use]
-pub fn mend_lone_surrogates(json: &str) -> String {
+pub fn mend_escapes(json: &str) -> Cow<'_, str> {
+    let is_suspect = |(at, _): (usize, &str)| {
+        matches!(
+            json.as_bytes().get(at + 2..at + 6),
+            Some(b"0000" | [b'd' | b'D', b'8' | b'9' | b'a'..=b'f' | b'A'..=b'F', _, _])
+        )
+    };
+    if json.match_indices("\\u").any(is_suspect) {
+        Cow::Owned(mended(json))
+    } else {
+        Cow::Borrowed(json)
+    }
+}
+
+fn mended(json: &str) -> String {
     let mut mended = String::with_capacity(json.len());
     let mut rest = json;
     while let Some(at) = rest.find('\\') {
@@ -72,6 +87,11 @@ pub fn mend_lone_surrogates(json: &str) -> String {
         let taken = match (surrogate(escape), surrogate(escape.get(6..).unwrap_or(""))) {
             (Some(Half::High), Some(Half::Low)) => 12,
             (Some(_), _) => {
+                mended.push_str("\\ufffd");
+                rest = &escape[6..];
+                continue;
+            }
+            (None, _) if escape.starts_with("\\u0000") => {
                 mended.push_str("\\ufffd");
                 rest = &escape[6..];
                 continue;
@@ -120,9 +140,14 @@ mod tests {
         }
 
         #[test]
-        fn mending_leaves_good_json_alone(text in any::<String>()) {
+        fn mending_leaves_good_json_alone(text in "[^\0]*") {
             let json = json!([text]).to_string();
-            prop_assert_eq!(mend_lone_surrogates(&json), json);
+            prop_assert_eq!(mended(&json), json);
+        }
+
+        #[test]
+        fn what_is_suspect_is_found(text in "(\\\\|\\\\u0000|\\\\ud83d|\\\\ude00|\\\\n|u0000|x)*") {
+            prop_assert_eq!(mend_escapes(&text), mended(&text));
         }
     }
 
@@ -134,14 +159,15 @@ mod tests {
     }
 
     #[test]
-    fn lone_surrogates_are_mended_and_pairs_kept() {
+    fn nul_and_lone_surrogates_are_mended_and_pairs_kept() {
         for (json, mended) in [
             (r#""cut \ud83d""#, r#""cut \ufffd""#),
             (r#""\udc00\ud83d\ude00""#, r#""\ufffd\ud83d\ude00""#),
             (r#""\\ud83d \" \ud83dx""#, r#""\\ud83d \" \ufffdx""#),
             (r#""\ud83d\ud83d\ude00""#, r#""\ufffd\ud83d\ude00""#),
+            (r#""a\u0000\\u0000\\\u0000""#, r#""a\ufffd\\u0000\\\ufffd""#),
         ] {
-            assert_eq!(mend_lone_surrogates(json), mended);
+            assert_eq!(mend_escapes(json), mended);
         }
     }
 }
