@@ -1,6 +1,8 @@
 //! A batch: the rows of many messages as the columns of one statement. Pure.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::borrow::Cow;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use time::{Date, OffsetDateTime, UtcOffset};
 use uuid::Uuid;
@@ -16,8 +18,8 @@ use crate::row::{EventRow, Milestone, ReportRow};
 pub struct Columns<'a> {
     /// The rows of `aws_report_detail`.
     pub details: Vec<&'a EventRow>,
-    /// The rows of `aws_reports`.
-    pub reports: Vec<ReportRow>,
+    /// The rows of `aws_reports`: of a report with a single event the event's own.
+    pub reports: Vec<Cow<'a, ReportRow>>,
     /// The kinds of mail that the reports name.
     pub report_types: BTreeMap<i64, &'a str>,
     /// The first days of the months of the details.
@@ -60,7 +62,8 @@ impl<'a> Columns<'a> {
     pub fn of(rows: impl IntoIterator<Item = &'a EventRow>, kept: Kept) -> Self {
         let rows = rows.into_iter();
         let mut details: Vec<&EventRow> = Vec::with_capacity(rows.size_hint().0);
-        let mut reports: HashMap<Uuid, ReportRow> = HashMap::with_capacity(rows.size_hint().0);
+        let mut reports: HashMap<Uuid, Cow<'a, ReportRow>> =
+            HashMap::with_capacity(rows.size_hint().0);
         let mut report_types = BTreeMap::new();
         let mut expired = 0;
         for row in rows {
@@ -75,41 +78,47 @@ impl<'a> Columns<'a> {
             if let Some(report_type) = &row.report.report_type {
                 report_types.entry(report_type.id).or_insert(report_type.name.as_str());
             }
-            reports
-                .entry(row.report.id)
-                .and_modify(|report| report.merge(row.report.clone()))
-                .or_insert_with(|| row.report.clone());
+            fold(&mut reports, &row.report);
         }
         // Of two copies of one fact the report has merged both; the detail is the earlier.
         details.sort_by_key(|row| (row.report.id, row.detail.id, row.detail.timestamp));
-        let mut seen = HashSet::with_capacity(details.len());
-        details.retain(|row| seen.insert((row.report.id, row.detail.id)));
+        details.dedup_by_key(|row| (row.report.id, row.detail.id));
         let months = details.iter().map(|row| month_of(row.detail.timestamp)).collect();
-        let mut reports: Vec<_> = reports.into_values().collect();
-        reports.sort_by_key(|report| report.id);
-        Self { details, reports, report_types, months, expired }
+        Self { details, reports: in_order(reports), report_types, months, expired }
     }
 
     /// Lays out reports that come without events.
     pub fn of_reports(rows: &'a [ReportRow]) -> Self {
-        let mut reports: BTreeMap<Uuid, ReportRow> = BTreeMap::new();
+        let mut reports: HashMap<Uuid, Cow<'a, ReportRow>> = HashMap::with_capacity(rows.len());
         let mut report_types = BTreeMap::new();
         for row in rows {
             if let Some(report_type) = &row.report_type {
                 report_types.entry(report_type.id).or_insert(report_type.name.as_str());
             }
-            reports
-                .entry(row.id)
-                .and_modify(|report| report.merge(row.clone()))
-                .or_insert_with(|| row.clone());
+            fold(&mut reports, row);
         }
-        Self { reports: reports.into_values().collect(), report_types, ..Self::default() }
+        Self { reports: in_order(reports), report_types, ..Self::default() }
     }
 
     /// The times of one kind of event, report by report.
     pub(crate) fn first(&self, milestone: Milestone) -> Vec<Option<OffsetDateTime>> {
         self.reports.iter().map(|report| report.first[milestone.index()]).collect()
     }
+}
+
+fn fold<'a>(reports: &mut HashMap<Uuid, Cow<'a, ReportRow>>, row: &'a ReportRow) {
+    match reports.entry(row.id) {
+        Entry::Vacant(vacant) => {
+            vacant.insert(Cow::Borrowed(row));
+        }
+        Entry::Occupied(mut held) => held.get_mut().to_mut().merge(row.clone()),
+    }
+}
+
+fn in_order(reports: HashMap<Uuid, Cow<'_, ReportRow>>) -> Vec<Cow<'_, ReportRow>> {
+    let mut reports: Vec<_> = reports.into_values().collect();
+    reports.sort_unstable_by_key(|report| report.id);
+    reports
 }
 
 /// The first day of the month of a time, in UTC: the name of its partition.
@@ -173,7 +182,7 @@ mod tests {
         for batch in batches {
             let columns = Columns::of(*batch, kept);
             details.extend(columns.details.iter().map(|row| (row.report.id, row.detail.id)));
-            for report in columns.reports {
+            for report in columns.reports.into_iter().map(Cow::into_owned) {
                 match reports.entry(report.id) {
                     std::collections::btree_map::Entry::Vacant(vacant) => {
                         vacant.insert(report);

@@ -194,7 +194,7 @@ impl Store {
             columns.details.iter().map(|row| of(row)).collect()
         }
         fn report<'c, T>(columns: &'c Columns<'c>, of: impl Fn(&'c ReportRow) -> T) -> Vec<T> {
-            columns.reports.iter().map(of).collect()
+            columns.reports.iter().map(|row| of(row)).collect()
         }
         let mut query = sqlx::query_as(AssertSqlSafe(self.statements.write.as_str()))
             .persistent(self.prepared)
