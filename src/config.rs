@@ -118,8 +118,8 @@ pub struct WorkerArgs {
     #[arg(long, env, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub exit_when_idle: Option<u64>,
 
-    /// Long polls at once
-    #[arg(long, env, default_value_t = 4, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=128))]
+    /// Long polls at once, at most: one while the queue is quiet, more while receives come back full
+    #[arg(long, env, default_value_t = 16, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=128))]
     pub pollers: u16,
 
     /// Transactions at once

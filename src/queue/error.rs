@@ -42,6 +42,11 @@ impl Error {
         Self { trouble: trouble_of_code(code), message }
     }
 
+    pub(super) fn silence(patience: std::time::Duration) -> Self {
+        let message = format!("no answer within {} s", patience.as_secs());
+        Self { trouble: Trouble::Unavailable, message }
+    }
+
     pub(super) fn from_build(error: &BuildError) -> Self {
         Self { trouble: Trouble::Unavailable, message: error.to_string() }
     }

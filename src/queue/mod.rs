@@ -2,7 +2,10 @@
 //! partial failures read.
 
 mod error;
+mod lean;
+mod wire;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_sqs::Client;
@@ -15,6 +18,7 @@ use aws_sdk_sqs::types::{
 use time::OffsetDateTime;
 
 pub use error::{Error, Trouble};
+use lean::{Borrower, Failed, Lender};
 
 /// The most messages of any SQS call (AWS SQS API reference).
 pub const MOST_PER_CALL: usize = 10;
@@ -25,6 +29,7 @@ pub const SHORT_WAIT: Duration = Duration::from_secs(1);
 /// How long an answer may take beyond the wait that we asked for. The SDK alone waits for ever on
 /// a server that accepts and never answers.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The longest visibility timeout of SQS: 12 hours.
 pub const LONGEST_VISIBILITY: u32 = 43_200;
 
@@ -32,11 +37,50 @@ pub const LONGEST_VISIBILITY: u32 = 43_200;
 #[derive(Debug, Clone)]
 pub struct Queue {
     /// Receives are not retried inside the SDK: the pollers back off together.
-    receiving: Client,
-    acting: Client,
+    receiving: Line,
+    acting: Line,
     url: String,
     visibility: Duration,
     wait: Duration,
+}
+
+/// A client of the SDK, and what it lends to lean calls.
+#[derive(Debug, Clone)]
+struct Line {
+    sdk: Client,
+    lender: Arc<Lender>,
+}
+
+impl Line {
+    /// The answer of a lean call, read; `None` where the SDK has to be asked.
+    ///
+    /// # Errors
+    /// When there was no answer in time.
+    async fn lean<T>(
+        &self,
+        action: &'static str,
+        body: serde_json::Result<Vec<u8>>,
+        patience: Duration,
+        read: impl FnOnce(&[u8]) -> serde_json::Result<T>,
+    ) -> Result<Option<T>, Error> {
+        let (Some(lent), Ok(body)) = (self.lender.lent(), body) else {
+            return Ok(None);
+        };
+        match lent.call(action, body, patience).await {
+            Ok(answer) => {
+                if let Ok(read) = read(&answer.into_bytes()) {
+                    return Ok(Some(read));
+                }
+            }
+            Err(Failed::Silence) => {
+                self.lender.trust(false);
+                return Err(Error::silence(patience));
+            }
+            Err(Failed::Otherwise) => {}
+        }
+        self.lender.trust(false);
+        Ok(None)
+    }
 }
 
 /// A received message.
@@ -77,6 +121,19 @@ pub struct FailedEntry {
     pub is_final: bool,
 }
 
+impl FailedEntry {
+    /// From an entry's id, which is its place, and SQS's code.
+    fn of(id: &str, code: &str) -> Option<Self> {
+        Some(Self {
+            index: id.parse().ok()?,
+            is_final: ["ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue"]
+                .iter()
+                .any(|known| code.ends_with(known)),
+            code: code.to_owned(),
+        })
+    }
+}
+
 /// What a worker wants to know about its queue at start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attributes {
@@ -94,15 +151,16 @@ impl Queue {
         let shared = aws_config::defaults(aws_config::BehaviorVersion::latest()).load().await;
         let with = |attempt: Duration, retry: RetryConfig| {
             let timeouts = TimeoutConfig::builder()
-                .connect_timeout(Duration::from_secs(3))
+                .connect_timeout(CONNECT_TIMEOUT)
                 .operation_attempt_timeout(attempt)
                 .build();
-            Client::from_conf(
-                aws_sdk_sqs::config::Builder::from(&shared)
-                    .timeout_config(timeouts)
-                    .retry_config(retry)
-                    .build(),
-            )
+            let lender = Arc::new(Lender::default());
+            let config = aws_sdk_sqs::config::Builder::from(&shared)
+                .timeout_config(timeouts)
+                .retry_config(retry)
+                .interceptor(Borrower(Arc::clone(&lender)))
+                .build();
+            Line { sdk: Client::from_conf(config), lender }
         };
         Self {
             receiving: with(wait + ANSWER_TIMEOUT, RetryConfig::disabled()),
@@ -132,6 +190,7 @@ impl Queue {
     pub async fn attributes(&self) -> Result<Attributes, Error> {
         let answer = self
             .acting
+            .sdk
             .get_queue_attributes()
             .queue_url(&self.url)
             .attribute_names(QueueAttributeName::ApproximateNumberOfMessages)
@@ -154,18 +213,27 @@ impl Queue {
     /// # Errors
     /// See [`Error`]. An empty answer is none.
     pub async fn receive(&self) -> Result<Vec<Message>, Error> {
+        let (wait, visibility) = (seconds(self.wait), seconds(self.visibility));
+        let body = wire::receive(&self.url, wait, visibility);
+        let patience = self.wait + ANSWER_TIMEOUT;
+        let lean = self.receiving.lean("AmazonSQS.ReceiveMessage", body, patience, wire::received);
+        if let Some(messages) = lean.await? {
+            return Ok(messages);
+        }
         let answer = self
             .receiving
+            .sdk
             .receive_message()
             .queue_url(&self.url)
             .max_number_of_messages(10)
-            .wait_time_seconds(seconds(self.wait))
-            .visibility_timeout(seconds(self.visibility))
+            .wait_time_seconds(wait)
+            .visibility_timeout(visibility)
             .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
             .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
             .send()
             .await
             .map_err(|error| Error::from_sdk(&error))?;
+        self.receiving.lender.trust(true);
         Ok(answer.messages.unwrap_or_default().into_iter().filter_map(message).collect())
     }
 
@@ -174,6 +242,12 @@ impl Queue {
     /// # Errors
     /// When the call as a whole failed: nothing is known about any of them.
     pub async fn delete(&self, receipt_handles: &[&str]) -> Result<Vec<FailedEntry>, Error> {
+        let body = wire::delete(&self.url, receipt_handles);
+        let action = "AmazonSQS.DeleteMessageBatch";
+        let lean = self.acting.lean(action, body, ANSWER_TIMEOUT, wire::not_deleted);
+        if let Some(failed) = lean.await? {
+            return Ok(failed);
+        }
         let entries = receipt_handles.iter().enumerate().map(|(index, handle)| {
             DeleteMessageBatchRequestEntry::builder()
                 .id(index.to_string())
@@ -182,6 +256,7 @@ impl Queue {
         });
         let answer = self
             .acting
+            .sdk
             .delete_message_batch()
             .queue_url(&self.url)
             .set_entries(Some(
@@ -190,6 +265,7 @@ impl Queue {
             .send()
             .await
             .map_err(|error| Error::from_sdk(&error))?;
+        self.acting.lender.trust(true);
         Ok(answer.failed.iter().filter_map(failed_entry).collect())
     }
 
@@ -211,6 +287,7 @@ impl Queue {
         });
         let answer = self
             .acting
+            .sdk
             .change_message_visibility_batch()
             .queue_url(&self.url)
             .set_entries(Some(
@@ -231,9 +308,7 @@ fn seconds(duration: Duration) -> i32 {
 fn message(message: aws_sdk_sqs::types::Message) -> Option<Message> {
     let attributes = message.attributes.unwrap_or_default();
     let number = |name| attributes.get(&name).and_then(|value: &String| value.parse::<i64>().ok());
-    let sent_at = number(MessageSystemAttributeName::SentTimestamp).and_then(|millis| {
-        OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).ok()
-    });
+    let sent_at = number(MessageSystemAttributeName::SentTimestamp).and_then(wire::time_of_millis);
     Some(Message {
         id: message.message_id.unwrap_or_default(),
         receipt_handle: message.receipt_handle?,
@@ -245,12 +320,5 @@ fn message(message: aws_sdk_sqs::types::Message) -> Option<Message> {
 }
 
 fn failed_entry(entry: &BatchResultErrorEntry) -> Option<FailedEntry> {
-    let code = entry.code();
-    Some(FailedEntry {
-        index: entry.id().parse().ok()?,
-        is_final: ["ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue"]
-            .iter()
-            .any(|known| code.ends_with(known)),
-        code: code.to_owned(),
-    })
+    FailedEntry::of(entry.id(), entry.code())
 }

@@ -4,11 +4,13 @@
 //! pollers ──▶ writers ──▶ deleter        leases: what is received and not yet written stays hidden
 //!  receive     gather      ten a call    gate:   who may receive now
 //!  decode      write                     budget: how much may be held at once
+//!                                       crew:   how many poll now
 //! ```
 //! A message is moved along as a `Pending`; wherever one is dropped unwritten, its lease
 //! remembers to give it back.
 
 mod backfill;
+mod crew;
 mod daily;
 mod deleter;
 mod gate;
@@ -35,6 +37,7 @@ use crate::config::WorkerSettings;
 use crate::decode::Rules;
 use crate::queue::Queue;
 use crate::store::Store;
+use crew::Crew;
 pub use health::Health;
 use idle::Quiet;
 use leases::Leases;
@@ -63,6 +66,7 @@ struct Shared {
     rules: Rules,
     settings: WorkerSettings,
     health: Arc<Health>,
+    crew: Crew,
     budget: Budget,
     leases: Leases,
     stats: Stats,
@@ -90,6 +94,7 @@ pub async fn run(
 ) -> anyhow::Result<Summary> {
     let shared = Arc::new(Shared {
         leases: Leases::new(queue.visibility()),
+        crew: Crew::new(settings.pollers),
         budget: Budget::new(settings.max_in_flight, settings.max_in_flight_bytes),
         health,
         stats: Stats::default(),

@@ -20,7 +20,15 @@ const LAST_ANSWER: Duration = Duration::from_millis(500);
 
 /// Receives until the worker stops. Only waiting is cancelled: what is received is handed over.
 pub(super) async fn run(shared: Arc<Shared>, hand_over: mpsc::Sender<Vec<Pending>>) {
-    while let Some(Some(mut reservation)) = shared.stop.run_until_cancelled(room(&shared)).await {
+    loop {
+        let ready = async {
+            let shift = shared.crew.shift().await;
+            (shift, room(&shared).await)
+        };
+        let Some((shift, Some(mut reservation))) = shared.stop.run_until_cancelled(ready).await
+        else {
+            return;
+        };
         let Some(turn) = shared.stop.run_until_cancelled(shared.health.receiving.turn()).await
         else {
             return;
@@ -33,6 +41,8 @@ pub(super) async fn run(shared: Arc<Shared>, hand_over: mpsc::Sender<Vec<Pending
         match answer {
             Ok(messages) => {
                 turn.succeeded();
+                shift.brought(messages.len());
+                drop(shift);
                 if messages.is_empty() {
                     shared.quiet.confirm(asked);
                     continue;
@@ -47,6 +57,8 @@ pub(super) async fn run(shared: Arc<Shared>, hand_over: mpsc::Sender<Vec<Pending
                 }
             }
             Err(error) => {
+                shift.brought(0);
+                drop(shift);
                 stats::receive_failed(&error);
                 shared.quiet.disturb();
                 turn.failed(&error).await;
