@@ -5,12 +5,14 @@
 //!  receive     gather      ten a call    gate:   who may receive now
 //!  decode      write                     budget: how much may be held at once
 //! ```
+//! What is received passes the `door`, which is open unless the operator asks for trust.
 //! A message is moved along as a `Pending`; wherever one is dropped unwritten, its lease
 //! remembers to give it back.
 
 mod backfill;
 mod daily;
 mod deleter;
+mod door;
 mod gate;
 mod health;
 mod idle;
@@ -35,6 +37,7 @@ use crate::config::WorkerSettings;
 use crate::decode::Rules;
 use crate::queue::Queue;
 use crate::store::Store;
+use crate::trust::Door;
 pub use health::Health;
 use idle::Quiet;
 use leases::Leases;
@@ -68,6 +71,9 @@ struct Shared {
     stats: Stats,
     quiet: Quiet,
     late_polls: LatePolls,
+    door: Door,
+    /// Where messages wait whose certificate is not known yet.
+    unsettled: mpsc::UnboundedSender<door::Unsettled>,
     /// No more receives.
     stop: CancellationToken,
     /// No more writes: the drain has run out of time.
@@ -88,7 +94,10 @@ pub async fn run(
     health: Arc<Health>,
     stop: CancellationToken,
 ) -> anyhow::Result<Summary> {
+    let (unsettled, to_settle) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared {
+        door: Door::new(settings.trust.clone()),
+        unsettled,
         leases: Leases::new(queue.visibility()),
         budget: Budget::new(settings.max_in_flight, settings.max_in_flight_bytes),
         health,
@@ -110,6 +119,9 @@ pub async fn run(
     let mut pollers = JoinSet::new();
     for _ in 0..shared.settings.pollers {
         pollers.spawn(poller::run(Arc::clone(&shared), handed_over.clone()));
+    }
+    if shared.door.verifies() {
+        pollers.spawn(door::settle(Arc::clone(&shared), to_settle, handed_over.clone()));
     }
     drop(handed_over);
     let mut writers = JoinSet::new();
