@@ -28,3 +28,4 @@ mod ses;
 mod store;
 mod stream;
 mod support;
+mod trust;
