@@ -15,6 +15,7 @@ mod daily;
 mod dead_letters;
 mod http;
 mod layers;
+mod logs;
 mod migrate;
 mod migrators;
 mod outage;
