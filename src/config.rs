@@ -181,11 +181,10 @@ impl TrustArgs {
     /// # Errors
     /// One line that says what to mend.
     pub fn check(&self) -> Result<trust::Settings, Wrong> {
-        let given = |text: &&str| !text.is_empty();
-        let topics = self.sns_topic_arns.iter().map(|arn| arn.trim()).filter(given).map(|arn| {
+        let topics = self.sns_topic_arns.iter().map(|arn| arn.trim()).map(|arn| {
             arn.parse().map_err(|error| Wrong(format!("SNS_TOPIC_ARNS: {arn:?} is {error}")))
         });
-        let prefix = self.sns_cert_url_prefix.as_deref().map(str::trim).filter(given);
+        let prefix = self.sns_cert_url_prefix.as_deref().map(str::trim);
         let emulator = prefix
             .map(|prefix| {
                 prefix.parse().map_err(|error| {

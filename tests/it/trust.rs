@@ -202,6 +202,7 @@ async fn a_setting_that_cannot_be_meant_is_one_line() {
     for (variable, value) in [
         ("SNS_TOPIC_ARNS", "arn:aws:sqs:eu-west-1:123456789012:queue"),
         ("SNS_TOPIC_ARNS", "events"),
+        ("SNS_TOPIC_ARNS", ","),
         ("SNS_CERT_URL_PREFIX", "localhost"),
         ("VERIFY_SNS", "maybe"),
     ] {
