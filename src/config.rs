@@ -15,6 +15,7 @@ use crate::queue::LONGEST_VISIBILITY;
 use crate::schema::grants::{RoleName, Roles};
 use crate::schema::retention::Retain;
 use crate::schema::{Schema, SchemaName};
+use crate::trust::{self, Verify};
 
 /// A setting that is missing or wrong: one line that says what to mend.
 #[derive(Debug, thiserror::Error)]
@@ -151,6 +152,52 @@ pub struct WorkerArgs {
     /// so this is how long a crash delays what was in flight
     #[arg(long, env, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(2..=i64::from(LONGEST_VISIBILITY)))]
     pub visibility_timeout: u32,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "see TrustArgs")]
+    pub trust: TrustArgs,
+}
+
+/// Whose messages are believed.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Trust")]
+pub struct TrustArgs {
+    /// Take messages of these SNS topics only; any other message becomes a dead letter
+    #[arg(long, env, value_name = "ARN,…", value_delimiter = ',')]
+    pub sns_topic_arns: Vec<String>,
+
+    /// What becomes of a message that SNS has not signed
+    #[arg(long, env, default_value = "off", value_name = "MODE")]
+    pub verify_sns: Verify,
+
+    /// For emulators and tests: believe the certificates below this URL, whoever issued them
+    #[arg(long, env, value_name = "URL")]
+    pub sns_cert_url_prefix: Option<String>,
+}
+
+impl TrustArgs {
+    /// Checks what was given.
+    ///
+    /// # Errors
+    /// One line that says what to mend.
+    pub fn check(&self) -> Result<trust::Settings, Wrong> {
+        let topics = self.sns_topic_arns.iter().map(|arn| arn.trim()).map(|arn| {
+            arn.parse().map_err(|error| Wrong(format!("SNS_TOPIC_ARNS: {arn:?} is {error}")))
+        });
+        let prefix = self.sns_cert_url_prefix.as_deref().map(str::trim);
+        let emulator = prefix
+            .map(|prefix| {
+                prefix.parse().map_err(|error| {
+                    Wrong(format!("SNS_CERT_URL_PREFIX cannot be {prefix:?}: {error}"))
+                })
+            })
+            .transpose()?;
+        Ok(trust::Settings {
+            topics: topics.collect::<Result<_, _>>()?,
+            verify: self.verify_sns,
+            emulator,
+        })
+    }
 }
 
 /// Where the worker tells how it is.
@@ -306,6 +353,8 @@ pub struct WorkerSettings {
     pub exit_when_idle: Option<Duration>,
     /// For how long rows are kept, if not for ever.
     pub retain: Option<Retain>,
+    /// Whose messages are believed.
+    pub trust: trust::Settings,
 }
 
 impl SchemaArgs {
@@ -438,6 +487,7 @@ impl WorkerArgs {
             max_in_flight_bytes: size(self.max_in_flight_bytes),
             exit_when_idle: self.exit_when_idle.map(Duration::from_secs),
             retain: self.retain()?,
+            trust: self.trust.check()?,
         };
         Ok((url.to_owned(), settings))
     }

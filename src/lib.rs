@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`queue`] | a message is received, deleted, given back |
 //! | [`decode`] | its body becomes rows, an acknowledgement or a dead letter; pure |
+//! | [`trust`] | whether its topic and its signature are those of SNS; off unless asked for |
 //! | [`row`] | what those rows are, and the fold that joins the rows of one report; pure |
 //! | [`batch`] | rows of many messages become the columns of one statement; pure |
 //! | [`store`] | one transaction writes them |
@@ -42,4 +43,5 @@ pub mod schema;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
+pub mod trust;
 pub mod worker;

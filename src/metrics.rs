@@ -15,6 +15,11 @@ mod names {
     pub const MESSAGES_NOT_DELETED: &str = "ses_reports_messages_not_deleted_total";
     pub const MESSAGES_HELD: &str = "ses_reports_messages_held";
     pub const DEAD_LETTERS: &str = "ses_reports_dead_letters_total";
+    pub const MESSAGES_TRUSTED: &str = "ses_reports_messages_trusted_total";
+    pub const MESSAGES_REFUSED: &str = "ses_reports_messages_refused_total";
+    pub const MESSAGES_DOUBTED: &str = "ses_reports_messages_doubted_total";
+    pub const MESSAGES_UNSETTLED: &str = "ses_reports_messages_unsettled";
+    pub const CERTIFICATE_FAILURES: &str = "ses_reports_certificate_failures_total";
     pub const DETAILS_NEW: &str = "ses_reports_details_new_total";
     pub const DETAILS_KNOWN: &str = "ses_reports_details_known_total";
     pub const DETAILS_EXPIRED: &str = "ses_reports_details_expired_total";
@@ -48,6 +53,16 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         (MESSAGES_DELETED, "Messages deleted from the queue"),
         (MESSAGES_NOT_DELETED, "Messages that SQS did not delete when asked; they come again"),
         (DEAD_LETTERS, "Messages stored as dead letters, by reason"),
+        (MESSAGES_TRUSTED, "Messages whose topic and signature were checked and found good"),
+        (MESSAGES_REFUSED, "Messages that are not trusted and became dead letters, by reason"),
+        (
+            MESSAGES_DOUBTED,
+            "Messages that are not trusted and were written all the same, by reason",
+        ),
+        (
+            CERTIFICATE_FAILURES,
+            "Signing certificates that could not be fetched and are tried again",
+        ),
         (DETAILS_NEW, "Detail rows that were new"),
         (DETAILS_KNOWN, "Detail rows that were there already: duplicates and replays"),
         (DETAILS_EXPIRED, "Detail rows that were not stored, because they are no longer kept"),
@@ -60,6 +75,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         describe_counter!(name, text);
     }
     describe_gauge!(MESSAGES_HELD, "Messages received and not yet deleted");
+    describe_gauge!(MESSAGES_UNSETTLED, "Of those, messages that wait for a signing certificate");
     describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "Time that a transaction took");
     describe_histogram!(BATCH_MESSAGES, "Messages that a transaction wrote");
     describe_histogram!(
@@ -82,9 +98,12 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         DETAILS_KNOWN,
         DETAILS_EXPIRED,
         WRITE_FAILURES,
+        MESSAGES_TRUSTED,
+        CERTIFICATE_FAILURES,
     ] {
         metrics::counter!(name).absolute(0);
     }
     metrics::gauge!(MESSAGES_HELD).set(0.0);
+    metrics::gauge!(MESSAGES_UNSETTLED).set(0.0);
     Ok(handle)
 }

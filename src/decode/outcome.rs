@@ -89,6 +89,16 @@ pub enum Reason {
     TooLarge,
     /// PostgreSQL refused the values of this message alone.
     Refused,
+    /// Its SNS topic is not one of those that may send (`crate::trust`).
+    OtherTopic,
+    /// It is in no SNS envelope, so that no topic vouches for it.
+    NoTopic,
+    /// It has no signature of SNS.
+    NotSigned,
+    /// Its signature is not that of what it says.
+    Forged,
+    /// Its signature says nothing: of an unknown version, or of a certificate that is not SNS's.
+    Unverifiable,
 }
 
 impl fmt::Display for Reason {
@@ -104,6 +114,11 @@ impl fmt::Display for Reason {
             Self::TooFarAhead => "dated more than two days ahead",
             Self::TooLarge => "too large",
             Self::Refused => "refused by PostgreSQL",
+            Self::OtherTopic => "from a topic that is not allowed",
+            Self::NoTopic => "names no topic",
+            Self::NotSigned => "not signed by SNS",
+            Self::Forged => "forged or altered SNS message",
+            Self::Unverifiable => "unverifiable SNS message",
         })
     }
 }

@@ -6,6 +6,7 @@
 //!  decode      write                     budget: how much may be held at once
 //!                                       crew:   how many poll now
 //! ```
+//! What is received passes the `door`, which is open unless the operator asks for trust.
 //! A message is moved along as a `Pending`; wherever one is dropped unwritten, its lease
 //! remembers to give it back.
 
@@ -13,6 +14,7 @@ mod backfill;
 mod crew;
 mod daily;
 mod deleter;
+mod door;
 mod gate;
 mod health;
 mod idle;
@@ -37,6 +39,7 @@ use crate::config::WorkerSettings;
 use crate::decode::Rules;
 use crate::queue::Queue;
 use crate::store::Store;
+use crate::trust::Door;
 use crew::Crew;
 pub use health::Health;
 use idle::Quiet;
@@ -72,6 +75,9 @@ struct Shared {
     stats: Stats,
     quiet: Quiet,
     late_polls: LatePolls,
+    door: Door,
+    /// Where messages wait whose certificate is not known yet.
+    unsettled: mpsc::UnboundedSender<door::Unsettled>,
     /// No more receives.
     stop: CancellationToken,
     /// No more writes: the drain has run out of time.
@@ -92,7 +98,10 @@ pub async fn run(
     health: Arc<Health>,
     stop: CancellationToken,
 ) -> anyhow::Result<Summary> {
+    let (unsettled, to_settle) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared {
+        door: Door::new(settings.trust.clone()),
+        unsettled,
         leases: Leases::new(queue.visibility()),
         crew: Crew::new(settings.pollers),
         budget: Budget::new(settings.max_in_flight, settings.max_in_flight_bytes),
@@ -115,6 +124,9 @@ pub async fn run(
     let mut pollers = JoinSet::new();
     for _ in 0..shared.settings.pollers {
         pollers.spawn(poller::run(Arc::clone(&shared), handed_over.clone()));
+    }
+    if shared.door.verifies() {
+        pollers.spawn(door::settle(Arc::clone(&shared), to_settle, handed_over.clone()));
     }
     drop(handed_over);
     let mut writers = JoinSet::new();

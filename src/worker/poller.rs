@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::pending::{Pending, Reservation, weight};
-use super::stats;
+use super::{door, stats};
 use crate::decode::decode;
 use crate::queue::{Error, Message, SHORT_WAIT};
 
@@ -50,6 +50,7 @@ pub(super) async fn run(shared: Arc<Shared>, hand_over: mpsc::Sender<Vec<Pending
                 shared.quiet.disturb();
                 shared.stats.received(&messages);
                 let pending = decoded(&shared, messages, asked, &mut reservation);
+                let pending = door::let_in(&shared, pending);
                 drop(reservation);
                 if hand_over.send(pending).await.is_err() {
                     // The writers are gone; the leases will be given back.

@@ -8,6 +8,7 @@ pub mod pooler;
 pub mod process;
 pub mod queue;
 pub mod server;
+pub mod sns;
 pub mod stub;
 
 /// A variable that `localstack/stack run` sets.
