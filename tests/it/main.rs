@@ -13,6 +13,7 @@ mod cli;
 mod crash;
 mod daily;
 mod dead_letters;
+mod faults;
 mod http;
 mod layers;
 mod migrate;

@@ -8,7 +8,6 @@ pub mod pooler;
 pub mod process;
 pub mod queue;
 pub mod server;
-pub mod stub;
 
 /// A variable that `localstack/stack run` sets.
 pub fn setting(name: &str) -> String {
