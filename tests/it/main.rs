@@ -10,6 +10,7 @@
 mod backfill;
 mod baseline;
 mod cli;
+mod contract;
 mod crash;
 mod daily;
 mod dead_letters;
