@@ -259,15 +259,31 @@ async fn calls_that_are_never_answered() {
 
 #[tokio::test]
 async fn deletes_that_are_partly_refused() {
-    let scene = Scene::start(|call| match call.action {
-        Action::DeleteMessageBatch if call.before < 60 => {
+    let stub = stub(StaleDelete::default()).await;
+    stub.script(|call| match call.action {
+        Action::DeleteMessageBatch if call.before < 200 => {
             let codes = ["InternalError", "ReceiptHandleIsInvalid"];
             let odd = (1..call.handles.len()).step_by(2);
             Fault::FailEntries(odd.zip(codes.into_iter().cycle()).collect())
         }
         _ => Fault::None,
     });
-    scene.await.ends_well(MOST_LINES).await;
+    Scene::start_on(stub, 3 * MAILS, &[]).await.ends_well(MOST_LINES).await;
+}
+
+#[tokio::test]
+async fn failures_now_and_then() {
+    let stub = stub(StaleDelete::default()).await;
+    stub.script(|call| match call.action {
+        Action::ReceiveMessage if call.before % 3 == 1 => Fault::LoseAnswer,
+        Action::DeleteMessageBatch => match call.before % 8 {
+            // SDK and all: the first call and its two retries.
+            1..=3 => Fault::Refuse(Refusal::InternalFailure),
+            _ => Fault::None,
+        },
+        _ => Fault::None,
+    });
+    Scene::start_on(stub, 3 * MAILS, &[]).await.ends_well(MOST_LINES).await;
 }
 
 #[tokio::test]
