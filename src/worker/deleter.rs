@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Shared;
 use super::pending::Deletable;
+use super::sparingly::Sparingly;
 use crate::backoff::Backoff;
 use crate::queue::{FailedEntry, MOST_PER_CALL, Trouble};
 
@@ -23,6 +24,7 @@ const TRIES: u32 = 3;
 /// Deletes until the writers are gone and all is deleted.
 pub(super) async fn run(shared: Arc<Shared>, mut written: mpsc::UnboundedReceiver<Deletable>) {
     let slots = Arc::new(Semaphore::new(MOST_CALLS));
+    let left = Arc::new(Sparingly::default());
     let mut calls = JoinSet::new();
     while let Some(first) = written.recv().await {
         let mut batch = vec![first];
@@ -37,9 +39,9 @@ pub(super) async fn run(shared: Arc<Shared>, mut written: mpsc::UnboundedReceive
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
             break;
         };
-        let shared = Arc::clone(&shared);
+        let (shared, left) = (Arc::clone(&shared), Arc::clone(&left));
         calls.spawn(async move {
-            delete(&shared, batch).await;
+            delete(&shared, &left, batch).await;
             drop(slot);
         });
         while calls.try_join_next().is_some() {}
@@ -48,7 +50,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut written: mpsc::UnboundedReceive
 }
 
 /// Deletes up to ten messages; a call that fails as a whole is tried until it is answered.
-async fn delete(shared: &Shared, mut batch: Vec<Deletable>) {
+async fn delete(shared: &Shared, left_so_far: &Sparingly, mut batch: Vec<Deletable>) {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
     let mut tries = 0;
     while !batch.is_empty() {
@@ -71,11 +73,13 @@ async fn delete(shared: &Shared, mut batch: Vec<Deletable>) {
             failed.into_iter().partition(|entry| !entry.is_final && tries < TRIES);
         if let Some(first) = left.first() {
             shared.stats.not_deleted(left.len());
-            tracing::warn!(
-                messages = left.len(),
-                code = first.code,
-                "SQS did not delete messages; they will come again and change nothing"
-            );
+            if let Some(messages) = left_so_far.tell(left.len()) {
+                tracing::warn!(
+                    messages,
+                    code = first.code,
+                    "SQS did not delete messages; they will come again and change nothing"
+                );
+            }
         }
         let mut index = 0..;
         batch.retain(|_| {

@@ -9,7 +9,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Shared;
-use crate::queue::{Error, FailedEntry, MOST_PER_CALL};
+use crate::backoff::Backoff;
+use crate::queue::{Error, FailedEntry, MOST_PER_CALL, Trouble};
 
 /// Calls at once.
 const MOST_CALLS: usize = 8;
@@ -102,9 +103,13 @@ impl Leases {
 pub(super) async fn keep_hidden(shared: Arc<Shared>) {
     let visibility = shared.leases.visibility;
     let pause = (visibility / 6).clamp(Duration::from_millis(500), Duration::from_secs(20));
+    let mut backoff = refused_backoff();
+    let mut refused = Duration::ZERO;
     loop {
-        tokio::time::sleep(pause).await;
+        tokio::time::sleep(pause.max(refused)).await;
+        refused = Duration::ZERO;
         let due = shared.leases.past_half_life(Instant::now());
+        let mut failures = Failures::default();
         for change in change_visibility(&shared, due, visibility).await {
             match change.failed {
                 Ok(failed) => {
@@ -120,11 +125,32 @@ pub(super) async fn keep_hidden(shared: Arc<Shared>) {
                         .filter(|(index, _)| !failed.iter().any(|entry| entry.index == *index));
                     shared.leases.renewed(renewed.map(|(_, id)| *id), change.asked);
                 }
-                Err(error) => {
-                    tracing::warn!(%error, messages = change.ids.len(), "could not keep messages hidden; they may be received twice");
-                }
+                Err(error) => failures.add(error, change.ids.len()),
             }
         }
+        if let Some((error, messages)) = failures.0 {
+            tracing::warn!(%error, messages, "could not keep messages hidden; they may be received twice");
+            if error.trouble == Trouble::Refused {
+                refused = backoff.next_delay();
+                continue;
+            }
+        }
+        backoff = refused_backoff();
+    }
+}
+
+/// Only a person can mend a refusal: then it is asked for slowly.
+fn refused_backoff() -> Backoff {
+    Backoff::new(Duration::from_secs(2), Duration::from_secs(30)).at_least(Duration::from_secs(1))
+}
+
+/// The failures of all calls of a round, for one line.
+#[derive(Debug, Default)]
+struct Failures(Option<(Error, usize)>);
+
+impl Failures {
+    fn add(&mut self, error: Error, messages: usize) {
+        self.0.get_or_insert((error, 0)).1 += messages;
     }
 }
 
@@ -132,13 +158,15 @@ pub(super) async fn keep_hidden(shared: Arc<Shared>) {
 pub(super) async fn give_back_all(shared: &Arc<Shared>) -> usize {
     let unwritten = shared.leases.chosen(|_| true);
     let mut given_back = 0;
+    let mut failures = Failures::default();
     for change in change_visibility(shared, unwritten, Duration::ZERO).await {
         match change.failed {
             Ok(failed) => given_back += change.ids.len().saturating_sub(failed.len()),
-            Err(error) => {
-                tracing::warn!(%error, messages = change.ids.len(), "could not give messages back; they stay hidden for a while");
-            }
+            Err(error) => failures.add(error, change.ids.len()),
         }
+    }
+    if let Some((error, messages)) = failures.0 {
+        tracing::warn!(%error, messages, "could not give messages back; they stay hidden for a while");
     }
     given_back
 }
@@ -151,19 +179,29 @@ struct Change {
     failed: Result<Vec<FailedEntry>, Error>,
 }
 
-/// Hides messages for that long from now, ten a call, some calls at once.
+impl Change {
+    fn is_refused(&self) -> bool {
+        self.failed.as_ref().is_err_and(|error| error.trouble == Trouble::Refused)
+    }
+}
+
+/// Hides messages for that long from now, ten a call, some calls at once, until one is refused.
 async fn change_visibility(
     shared: &Arc<Shared>,
     leases: Vec<(LeaseId, String)>,
     hidden: Duration,
 ) -> Vec<Change> {
     let mut calls = JoinSet::new();
-    let mut changes = Vec::new();
+    let mut changes: Vec<Change> = Vec::new();
     for chunk in leases.chunks(MOST_PER_CALL) {
         let (ids, handles): (Vec<LeaseId>, Vec<String>) = chunk.iter().cloned().unzip();
         let queue = shared.queue.clone();
         if calls.len() >= MOST_CALLS {
             changes.extend(calls.join_next().await.and_then(Result::ok));
+            if changes.last().is_some_and(Change::is_refused) {
+                // The rest would be refused too.
+                break;
+            }
         }
         calls.spawn(async move {
             let asked = Instant::now();

@@ -24,6 +24,7 @@ mod pending;
 mod poller;
 mod retention;
 mod shared_backoff;
+mod sparingly;
 mod stats;
 mod writer;
 

@@ -7,12 +7,17 @@ use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep_until};
 
+use super::sparingly::Sparingly;
 use crate::backoff::Backoff;
 use crate::queue::{Error, Trouble};
+
+/// Failures in a row that are told of at once; single ones now and then are told of sparingly.
+const LASTING: u32 = 4;
 
 #[derive(Debug)]
 pub(super) struct SharedBackoff {
     what: &'static str,
+    lines: Sparingly,
     failing: AtomicBool,
     probe: Mutex<Option<Failing>>,
 }
@@ -23,6 +28,7 @@ struct Failing {
     backoff: Backoff,
     next_try: Instant,
     tries: u32,
+    is_told: bool,
 }
 
 impl Failing {
@@ -35,7 +41,7 @@ impl Failing {
                 Backoff::new(Duration::from_secs(2), last).at_least(Duration::from_secs(1))
             }
         };
-        Self { trouble, backoff, next_try: Instant::now(), tries: 0 }
+        Self { trouble, backoff, next_try: Instant::now(), tries: 0, is_told: false }
     }
 }
 
@@ -50,7 +56,12 @@ pub(super) struct Turn<'a> {
 impl SharedBackoff {
     /// `what` names the call in log lines.
     pub(super) fn new(what: &'static str) -> Self {
-        Self { what, failing: AtomicBool::new(false), probe: Mutex::new(None) }
+        Self {
+            what,
+            lines: Sparingly::default(),
+            failing: AtomicBool::new(false),
+            probe: Mutex::new(None),
+        }
     }
 
     /// Whether the last call failed.
@@ -76,9 +87,11 @@ impl Turn<'_> {
     /// The call was answered: everyone may go on.
     pub(super) fn succeeded(self) {
         if let Some(mut probe) = self.probe {
-            *probe = None;
+            let is_told = probe.take().is_some_and(|failing| failing.is_told);
             self.shared.failing.store(false, Ordering::Release);
-            tracing::info!("{} works again", self.shared.what);
+            if is_told {
+                tracing::info!("{} works again", self.shared.what);
+            }
         }
     }
 
@@ -102,7 +115,10 @@ impl Turn<'_> {
         failing.next_try = Instant::now() + delay;
         failing.tries += 1;
         let tries = failing.tries;
-        tracing::warn!(error = %error, tries, delay_ms = delay.as_millis(), "{} failed; waiting", self.shared.what);
+        if self.shared.lines.tell(1).is_some() || tries >= LASTING {
+            failing.is_told = true;
+            tracing::warn!(error = %error, tries, delay_ms = delay.as_millis(), "{} failed; waiting", self.shared.what);
+        }
         *state = Some(failing);
         self.shared.failing.store(true, Ordering::Release);
     }

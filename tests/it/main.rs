@@ -10,9 +10,11 @@
 mod backfill;
 mod baseline;
 mod cli;
+mod contract;
 mod crash;
 mod daily;
 mod dead_letters;
+mod faults;
 mod http;
 mod layers;
 mod logs;

@@ -1,15 +1,12 @@
-//! Services that go away: PostgreSQL stopped, SQS that refuses, a server that never answers.
+//! PostgreSQL that goes away: stopped, failed over, locked. What SQS does is in `faults.rs`.
 
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
-
 use crate::support::database::Database;
 use crate::support::event::{self, message_id};
-use crate::support::process::{self, Worker, eventually};
+use crate::support::process::{Worker, eventually};
 use crate::support::queue::Queue;
 use crate::support::server::PostgreSql;
-use crate::support::stub::{Answer, Stub};
 
 const MESSAGES: u64 = 6_000;
 const OUTAGE: Duration = Duration::from_secs(30);
@@ -96,139 +93,4 @@ async fn writes_that_are_given_up_do_not_pile_up_in_postgresql() {
     lock.rollback().await.expect("the lock is given back");
     assert!(worker.wait().await.success(), "{}", worker.log());
     assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_reports").await, 1);
-}
-
-/// A worker on a scripted queue.
-fn worker(database: &Database, stub: &Stub, arguments: &[&str]) -> tokio::process::Command {
-    let settings = [
-        ("DATABASE_URL", &*database.url_of("worker")),
-        ("NO_MIGRATE", "true"),
-        ("SQS_QUEUE_URL", &*stub.queue_url()),
-        ("AWS_ENDPOINT_URL", &*stub.endpoint),
-    ];
-    process::ses_reports(&settings, arguments)
-}
-
-fn attributes() -> Answer {
-    Answer::Ok(json!({"Attributes": {"RedrivePolicy": "{}"}}))
-}
-
-/// A receive that brings one mail each for the numbers.
-fn messages(numbers: std::ops::Range<u64>) -> Answer {
-    let message = |number| {
-        let body = event::send(&message_id(number), &["jane@example.com"]).to_string();
-        json!({"MessageId": format!("m-{number}"), "ReceiptHandle": format!("h-{number}"), "Body": body, "MD5OfBody": ""})
-    };
-    Answer::Ok(json!({"Messages": numbers.map(message).collect::<Vec<_>>()}))
-}
-
-/// The receipt handles of a batch call.
-fn handles(call: &Value) -> Vec<&str> {
-    let entries = call["Entries"].as_array().expect("entries");
-    entries.iter().map(|entry| entry["ReceiptHandle"].as_str().expect("a handle")).collect()
-}
-
-#[tokio::test]
-async fn a_queue_that_refuses_is_not_asked_hotly() {
-    let database = Database::migrated().await;
-    let stub = Stub::start(|action, _, _| match action {
-        "GetQueueAttributes" => attributes(),
-        _ => Answer::Error(403, "AccessDeniedException"),
-    })
-    .await;
-    let mut worker = worker(&database, &stub, &["--pollers", "16"]).spawn().expect("it starts");
-    let receives = || stub.calls("ReceiveMessage").len();
-    eventually("the first refusals", || async { receives() > 2 }).await;
-    let before = receives();
-    tokio::time::sleep(Duration::from_secs(6)).await;
-    let more = receives() - before;
-    assert!(more <= 6, "{more} requests in 6 s");
-    assert!(worker.try_wait().expect("it can be asked").is_none(), "it goes on");
-}
-
-#[tokio::test]
-async fn a_queue_that_refuses_from_the_start_is_a_clear_line() {
-    let database = Database::migrated().await;
-    let stub = Stub::start(|_, _, _| Answer::Error(403, "AccessDeniedException")).await;
-    let ended = worker(&database, &stub, &[]).output().await.expect("it ends");
-    let stderr = String::from_utf8_lossy(&ended.stderr);
-    assert_eq!(ended.status.code(), Some(2), "{stderr}");
-    assert!(stderr.contains("SQS_QUEUE_URL: AccessDeniedException"), "{stderr}");
-}
-
-#[tokio::test]
-async fn entries_that_sqs_does_not_delete_are_asked_for_again() {
-    let database = Database::migrated().await;
-    let failed = |id: &str, code: &str| json!({"Id": id, "Code": code, "SenderFault": false});
-    let stub = Stub::start(move |action, call, before| match (action, before) {
-        ("GetQueueAttributes", _) => attributes(),
-        ("ReceiveMessage", 0) => messages(0..5),
-        ("DeleteMessageBatch", 0) => Answer::Error(500, "InternalFailure"),
-        // The second entry may be deleted later, the fourth never again.
-        ("DeleteMessageBatch", _) if call["Entries"].as_array().is_some_and(|entries| entries.len() == 5) => {
-            Answer::Ok(json!({"Successful": [], "Failed": [failed("1", "InternalError"), failed("3", "ReceiptHandleIsInvalid")]}))
-        }
-        _ => Answer::Ok(json!({})),
-    })
-    .await;
-    let ended = worker(&database, &stub, &["--exit-when-idle", "3", "--pollers", "1"])
-        .output()
-        .await
-        .expect("it ends");
-    let stderr = String::from_utf8_lossy(&ended.stderr);
-    assert!(ended.status.success(), "{stderr}");
-    let deletes = stub.calls("DeleteMessageBatch");
-    let all = ["h-0", "h-1", "h-2", "h-3", "h-4"];
-    assert_eq!(deletes.iter().map(handles).collect::<Vec<_>>(), [&all[..], &all, &["h-1"]]);
-    assert!(stderr.contains("deleted 4, 1 not"), "{stderr}");
-    assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_reports").await, 5);
-}
-
-#[tokio::test]
-async fn a_queue_that_refuses_deletes_is_not_received_from() {
-    let database = Database::migrated().await;
-    let stub = Stub::start(|action, _, before| match action {
-        "GetQueueAttributes" => attributes(),
-        "ReceiveMessage" => messages(
-            u64::try_from(before).expect("few") * 10..u64::try_from(before).expect("few") * 10 + 10,
-        ),
-        "DeleteMessageBatch" => Answer::Error(403, "AccessDeniedException"),
-        _ => Answer::Ok(json!({})),
-    })
-    .await;
-    let mut worker = worker(&database, &stub, &[]).spawn().expect("it starts");
-    eventually("the deletes are refused", || async { stub.calls("DeleteMessageBatch").len() > 1 })
-        .await;
-    let before = stub.calls("ReceiveMessage").len();
-    tokio::time::sleep(Duration::from_secs(3)).await;
-    let more = stub.calls("ReceiveMessage").len() - before;
-    assert!(more <= 4, "{more} receives by 4 pollers that were under way");
-    assert!(worker.try_wait().expect("it can be asked").is_none(), "it goes on");
-}
-
-#[tokio::test]
-async fn a_receive_that_is_never_answered_is_given_up() {
-    let database = Database::migrated().await;
-    let stub = Stub::start(|action, _, before| match (action, before) {
-        ("GetQueueAttributes", _) => attributes(),
-        ("ReceiveMessage", 0) => Answer::Silence,
-        ("ReceiveMessage", 1) => messages(0..1),
-        _ => Answer::Ok(json!({})),
-    })
-    .await;
-    let arguments = ["--exit-when-idle", "14", "--pollers", "1"];
-    let ended = worker(&database, &stub, &arguments).output().await.expect("it ends");
-    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
-    assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_reports").await, 1);
-    assert_eq!(stub.calls("DeleteMessageBatch").len(), 1);
-}
-
-#[tokio::test]
-async fn a_server_that_never_answers_is_given_up() {
-    let database = Database::migrated().await;
-    let stub = Stub::start(|_, _, _| Answer::Silence).await;
-    let ended = worker(&database, &stub, &[]).output().await.expect("it ends");
-    let stderr = String::from_utf8_lossy(&ended.stderr);
-    assert_eq!(ended.status.code(), Some(1), "{stderr}");
-    assert!(stderr.contains("SQS_QUEUE_URL: "), "{stderr}");
 }

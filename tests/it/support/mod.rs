@@ -9,7 +9,6 @@ pub mod process;
 pub mod queue;
 pub mod server;
 pub mod sns;
-pub mod stub;
 
 /// A variable that `localstack/stack run` sets.
 pub fn setting(name: &str) -> String {

@@ -3,6 +3,8 @@
 mod account;
 mod body;
 mod handle;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
