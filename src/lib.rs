@@ -15,7 +15,7 @@
 //!
 //! Six things are always true. The test that holds each is named with it.
 //! 1. A message is deleted from SQS only after the transaction that holds its rows has committed
-//!    (`tests/it/crash.rs`).
+//!    (`tests/it/crash.rs`, `tests/it/faults.rs`).
 //! 2. A body that cannot be understood is stored whole, with its reason, as a dead letter and then
 //!    deleted: it never blocks the queue, and it can be replayed (`tests/it/dead_letters.rs`).
 //! 3. Writing the same message twice, in any order, on any machine, changes nothing
