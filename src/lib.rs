@@ -34,6 +34,7 @@ pub mod causes;
 pub mod cli;
 pub mod config;
 pub mod decode;
+pub mod halves;
 pub mod http;
 pub mod metrics;
 pub mod queue;

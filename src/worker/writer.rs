@@ -12,6 +12,7 @@ use super::stats;
 use crate::backoff::Backoff;
 use crate::decode::identity::dead_letter_id;
 use crate::decode::{Outcome, Reason, Rejection};
+use crate::halves::Halves;
 use crate::row::EventRow;
 use crate::store::{DeadLetter, Error, Refusal, Written};
 
@@ -67,8 +68,8 @@ async fn write_all(
     batch: Vec<Pending>,
     written: &mpsc::UnboundedSender<Deletable>,
 ) -> Result<(), GivenUp> {
-    let mut parts = vec![batch];
-    while let Some(mut part) = parts.pop() {
+    let mut parts = Halves::of(batch);
+    while let Some(part) = parts.next_part() {
         match until_written(shared, &part).await? {
             Ok(changed) => {
                 shared.stats.written(&part, changed);
@@ -78,18 +79,13 @@ async fn write_all(
                     let _ = written.send(pending.into());
                 }
             }
-            Err(refusal) => match &mut part[..] {
-                [alone] => {
-                    if bury(shared, alone, &refusal) {
-                        parts.push(part);
-                    }
+            Err(refusal) => {
+                if let Some(mut alone) = parts.refused(part)
+                    && bury(shared, &mut alone, &refusal)
+                {
+                    parts.again(alone);
                 }
-                several => {
-                    let half = several.len() / 2;
-                    let rest = part.split_off(half);
-                    parts.extend([rest, part]);
-                }
-            },
+            }
         }
     }
     Ok(())
