@@ -38,6 +38,8 @@ pub mod halves;
 pub mod http;
 pub mod metrics;
 pub mod queue;
+pub mod replay;
+pub mod retry;
 pub mod row;
 pub mod schema;
 pub mod shutdown;

@@ -125,7 +125,9 @@ async fn until_written(
         Outcome::Acknowledged(_) | Outcome::DeadLetter(_) => &[],
     });
     let rows: Vec<&EventRow> = rows.collect();
-    let dead_letters: Vec<DeadLetter<'_>> = part.iter().filter_map(dead_letter).collect();
+    let source = format!("sqs:{}", shared.queue.name());
+    let dead_letters: Vec<DeadLetter<'_>> =
+        part.iter().filter_map(|pending| dead_letter(pending, &source)).collect();
     if rows.is_empty() && dead_letters.is_empty() {
         // Nothing but acknowledgements: no news from PostgreSQL either.
         return Ok(Ok(Written::default()));
@@ -166,7 +168,7 @@ async fn until_written(
     shared.give_up.run_until_cancelled(patiently).await.ok_or(GivenUp)
 }
 
-fn dead_letter(pending: &Pending) -> Option<DeadLetter<'_>> {
+fn dead_letter<'a>(pending: &'a Pending, source: &'a str) -> Option<DeadLetter<'a>> {
     let Outcome::DeadLetter(rejection) = &pending.outcome else {
         return None;
     };
@@ -176,7 +178,8 @@ fn dead_letter(pending: &Pending) -> Option<DeadLetter<'_>> {
         body: &message.body,
         reason: rejection.reason.to_string(),
         detail: rejection.detail.clone(),
-        sqs_message_id: &message.id,
+        sqs_message_id: Some(&message.id),
+        source,
         sent_at: message.sent_at,
         receive_count: message.receive_count,
     })
