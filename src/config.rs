@@ -300,7 +300,7 @@ needs the rights of a worker, on that queue too.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Which")]
 pub struct LettersArgs {
-    /// Those whose reason begins so, such as \"not JSON\"
+    /// Those whose reason begins so, such as "not JSON"
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
 

@@ -1,10 +1,13 @@
 //! Dead letters once more on the way of events: decoded by today's rules, written, and removed in the
 //! same transaction.
 
+use std::time::Duration;
+
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::backoff::Backoff;
 use crate::baseline;
 use crate::decode::{Acknowledged, Outcome, Reason, Rejection, Rules, decode};
 use crate::halves::Halves;
@@ -128,10 +131,13 @@ async fn write(
                 }
             }
         }
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
         // A conflict with a writer passes by itself.
         let written = loop {
             match store.write_with(&rows, &[], &Alongside::Letters(&retried)).await {
-                Err(Error::Conflict | Error::Expired) => {}
+                Err(Error::Conflict | Error::Expired) => {
+                    tokio::time::sleep(backoff.next_delay()).await;
+                }
                 written => break written,
             }
         };

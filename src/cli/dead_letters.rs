@@ -54,11 +54,11 @@ pub(super) enum Command {
     },
     /// Delete them for good
     Delete {
-        #[command(flatten)]
-        chosen: Chosen,
         /// Delete more than one
         #[arg(long)]
         yes: bool,
+        #[command(flatten)]
+        chosen: Chosen,
         #[command(flatten)]
         common: Common,
     },
@@ -69,7 +69,7 @@ Bodies hold addresses: only `show` prints them. It needs the rights of the schem
 `grants --operator`.
 
   ses-reports dead-letters list --since 7d
-  ses-reports dead-letters show 018f1e2d | ses-reports decode -
+  ses-reports dead-letters show 018f1e2d | ses-reports decode /dev/stdin
   ses-reports dead-letters retry --reason \"no recipient\"
   ses-reports dead-letters delete --source replay:test.jsonl --yes";
 

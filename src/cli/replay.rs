@@ -30,6 +30,11 @@ pub(super) async fn run(args: &ReplayArgs) -> Result<(), Failure> {
         tracing::warn!("{problem}");
     }
 
+    if sources.is_empty() {
+        let nothing = Replayed { is_finished: true, problems: unfound, ..Replayed::default() };
+        return conclude(args, &nothing);
+    }
+
     let all: Option<u64> = sources.iter().map(Source::bytes).sum();
     let progress = Arc::new(Progress::default());
     let showing = Arc::clone(&progress);
@@ -46,8 +51,8 @@ pub(super) async fn run(args: &ReplayArgs) -> Result<(), Failure> {
         () = show(args.quiet, all, &showing) => return Ok(()),
     };
     replayed.problems.splice(..0, unfound);
-    answer(&if args.json { as_json(&replayed).to_string() } else { lines(&replayed) });
     if stop.is_cancelled() && !replayed.is_finished {
+        say(args, &replayed);
         let how = if id.is_some() {
             "call it again with the same files to go on"
         } else {
@@ -56,6 +61,16 @@ pub(super) async fn run(args: &ReplayArgs) -> Result<(), Failure> {
         let bodies = replayed.sums.bodies;
         return Err(failed(format!("stopped by a signal: {bodies} bodies are committed; {how}")));
     }
+    conclude(args, &replayed)
+}
+
+fn say(args: &ReplayArgs, replayed: &Replayed) {
+    answer(&if args.json { as_json(replayed).to_string() } else { lines(replayed) });
+}
+
+/// What became of it, and the failure if something was left out.
+fn conclude(args: &ReplayArgs, replayed: &Replayed) -> Result<(), Failure> {
+    say(args, replayed);
     match &replayed.problems[..] {
         [] => Ok(()),
         [problem] => Err(failed(format!("{problem}; all else is replayed"))),
