@@ -16,7 +16,7 @@ mod reader;
 mod writer;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
@@ -46,7 +46,7 @@ struct Shared {
 pub struct Progress {
     /// Bytes of the files that are read, as they lie there.
     pub bytes: Arc<AtomicU64>,
-    /// Bodies that are committed, those of earlier runs among them.
+    /// Bodies that this run has committed.
     pub bodies: AtomicI64,
 }
 
@@ -103,7 +103,6 @@ pub async fn run(
         name.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() };
     let run = random_id();
     let begun = store.begin_replay(id, &name, run, from_start).await?;
-    progress.bodies.store(begun.sums.bodies, Ordering::Relaxed);
     if begun.sums.bodies > 0 {
         tracing::info!("resuming: {} bodies are committed already", begun.sums.bodies);
     }
