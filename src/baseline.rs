@@ -16,8 +16,8 @@ use crate::store::{DeadLetter, Error, Legacy, Store};
 /// How often a long run says where it is.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// What stands in for the SQS message id of a dead letter.
-const SOURCE: &str = "baseline";
+/// The source of a dead letter, and what stands in for its SQS message id.
+pub(crate) const SOURCE: &str = "baseline";
 
 /// What became of the rows of one table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -149,7 +149,8 @@ async fn write_rows<T>(
             body,
             reason: "row of a table made by hand".to_owned(),
             detail: Some((*reason).to_owned()),
-            sqs_message_id: SOURCE,
+            sqs_message_id: Some(SOURCE),
+            source: SOURCE,
             sent_at: None,
             receive_count: None,
         })

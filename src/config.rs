@@ -9,12 +9,16 @@ use clap::builder::{BoolishValueParser, NonEmptyStringValueParser};
 use clap::{ArgAction, Args, ValueEnum};
 use secrecy::{ExposeSecret as _, SecretString};
 use sqlx::postgres::PgConnectOptions;
+use time::format_description::well_known::Rfc3339;
+use time::macros::format_description;
+use time::{Date, OffsetDateTime};
 
 use crate::decode::Rules;
 use crate::queue::LONGEST_VISIBILITY;
 use crate::schema::grants::{RoleName, Roles};
 use crate::schema::retention::Retain;
 use crate::schema::{Schema, SchemaName};
+use crate::store::Selection;
 use crate::trust::{self, Verify};
 
 /// A setting that is missing or wrong: one line that says what to mend.
@@ -258,6 +262,160 @@ pub struct DecodeArgs {
     pub rules: RulesArgs,
 }
 
+/// `ses-reports replay`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = REPLAY_HELP, max_term_width = 100)]
+pub struct ReplayArgs {
+    /// Files, folders (with all files in them, in the order of their names) and - for standard input
+    #[arg(value_name = "FILE|FOLDER|-", default_value = "-")]
+    pub paths: Vec<PathBuf>,
+
+    /// Begin anew, where a run was interrupted
+    #[arg(long)]
+    pub from_start: bool,
+
+    /// Transactions at once
+    #[arg(long, default_value_t = 3, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=32))]
+    pub at_once: u16,
+
+    /// Show no progress
+    #[arg(long)]
+    pub quiet: bool,
+
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "see DatabaseArgs")]
+    pub database: DatabaseArgs,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "see RulesArgs")]
+    pub rules: RulesArgs,
+}
+
+const REPLAY_HELP: &str = "\
+Bodies may be one a line, one a file, in a JSON array, or one after another with nothing in between, as
+Firehose writes them; gzip is recognised. Whatever is no event becomes a dead letter, with its reason.
+
+A run that was interrupted goes on where it was when it is called again with the same files, and its sums
+count both runs; standard input begins anew. What was replayed to the end is replayed again, which changes
+nothing. Workers may run meanwhile. It needs the rights of the schema's owner or of `grants --operator`.
+
+  ses-reports replay archive.jsonl.gz
+  ses-reports replay firehose/2026/11/
+  aws s3 cp s3://BUCKET/KEY - | ses-reports replay";
+
+/// `ses-reports redrive`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = REDRIVE_HELP, max_term_width = 100)]
+pub struct RedriveArgs {
+    /// The dead-letter queue. Region, credentials and endpoint come from the usual AWS_* variables
+    #[arg(long, value_name = "URL")]
+    pub from: String,
+
+    /// The queue of the workers, which is refused: they drain it themselves
+    #[arg(long, env, value_name = "URL")]
+    pub sqs_queue_url: Option<String>,
+
+    /// Show no progress
+    #[arg(long)]
+    pub quiet: bool,
+
+    /// Answer in JSON
+    #[arg(long)]
+    pub json: bool,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "see DatabaseArgs")]
+    pub database: DatabaseArgs,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "see RulesArgs")]
+    pub rules: RulesArgs,
+}
+
+const REDRIVE_HELP: &str = "\
+Each message is written and then deleted from the dead-letter queue, as a worker does it; what is no event
+is stored as a dead letter, where `ses-reports dead-letters` finds it. It ends when the queue is empty, and
+needs the rights of a worker, on that queue too.
+
+  ses-reports redrive --from https://sqs.eu-west-1.amazonaws.com/123456789012/ses-events-dead";
+
+/// Which dead letters.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Which")]
+pub struct LettersArgs {
+    /// Those whose reason begins so, such as "not JSON"
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+
+    /// Those whose source begins so: sqs:QUEUE, replay:FILE:LINE or baseline
+    #[arg(long, value_name = "TEXT")]
+    pub source: Option<String>,
+
+    /// Those stored at that time or later: 2026-11-20T10:00:00Z, 2026-11-20, or 2h, 7d (ago)
+    #[arg(long, value_name = "TIME", value_parser = Moment::read)]
+    pub since: Option<Moment>,
+
+    /// Those stored before that time
+    #[arg(long, value_name = "TIME", value_parser = Moment::read)]
+    pub until: Option<Moment>,
+}
+
+/// A time, as people write it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// By the calendar.
+    At(OffsetDateTime),
+    /// So long before now.
+    Ago(Duration),
+}
+
+impl Moment {
+    fn read(text: &str) -> Result<Self, String> {
+        let day = || Date::parse(text, format_description!("[year]-[month]-[day]"));
+        OffsetDateTime::parse(text, &Rfc3339)
+            .map(Self::At)
+            .or_else(|_error| day().map(|day| Self::At(day.midnight().assume_utc())))
+            .or_else(|_error| humantime::parse_duration(text).map(Self::Ago))
+            .map_err(|_error| {
+                "no time: write 2026-11-20T10:00:00Z, 2026-11-20, or 2h or 7d for so long ago"
+                    .to_owned()
+            })
+    }
+
+    /// The time that it is.
+    fn before(self, now: OffsetDateTime) -> Result<OffsetDateTime, Wrong> {
+        match self {
+            Self::At(time) => Ok(time),
+            Self::Ago(span) => time::Duration::try_from(span)
+                .ok()
+                .and_then(|span| now.checked_sub(span))
+                .ok_or_else(|| Wrong::new("so long ago there was no calendar")),
+        }
+    }
+}
+
+impl LettersArgs {
+    /// What is selected, if anything is.
+    ///
+    /// # Errors
+    /// One line that says what to mend.
+    pub fn selection(&self, now: OffsetDateTime) -> Result<Option<Selection>, Wrong> {
+        let time = |moment: Option<Moment>| moment.map(|moment| moment.before(now)).transpose();
+        let selection = Selection {
+            ids: None,
+            reason: self.reason.clone(),
+            source: self.source.clone(),
+            since: time(self.since)?,
+            until: time(self.until)?,
+        };
+        Ok(Some(selection).filter(|selection| *selection != Selection::default()))
+    }
+}
+
 /// `ses-reports grants`.
 #[derive(Debug, Clone, Args)]
 pub struct GrantsArgs {
@@ -276,6 +434,10 @@ pub struct GrantsArgs {
     /// A role that may make the report row of a mail that it sends, and set its customer and kind
     #[arg(long, value_name = "ROLE")]
     pub sender: Option<String>,
+
+    /// A role that may do what the worker may, replay archives, and read, retry and delete dead letters
+    #[arg(long, value_name = "ROLE")]
+    pub operator: Option<String>,
 
     /// The PostgreSQL schema that the service owns
     #[arg(long, env, default_value = "aws_reports", value_name = "NAME")]
@@ -300,10 +462,12 @@ impl GrantsArgs {
             worker: role("worker", &self.worker)?,
             reader: self.reader.as_deref().map(|name| role("reader", name)).transpose()?,
             sender: self.sender.as_deref().map(|name| role("sender", name)).transpose()?,
+            operator: self.operator.as_deref().map(|name| role("operator", name)).transpose()?,
         };
         let mut names = vec![&roles.owner, &roles.worker];
         names.extend(&roles.reader);
         names.extend(&roles.sender);
+        names.extend(&roles.operator);
         names.sort_by_key(|role| role.as_str());
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             let name = pair[0].as_str();
@@ -504,5 +668,30 @@ impl WorkerArgs {
             ))),
             (Some(details), reports) => Ok(Some(Retain { details, reports })),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        let now = datetime!(2026-11-21 12:00 UTC);
+        for (text, time) in [
+            ("2026-11-20T10:00:00+01:00", datetime!(2026-11-20 09:00 UTC)),
+            ("2026-11-20", datetime!(2026-11-20 00:00 UTC)),
+            ("2h", datetime!(2026-11-21 10:00 UTC)),
+            ("7d", datetime!(2026-11-14 12:00 UTC)),
+            ("1h 30m", datetime!(2026-11-21 10:30 UTC)),
+        ] {
+            let read = Moment::read(text).expect(text).before(now).expect(text);
+            assert_eq!(read, time, "{text}");
+        }
+        for text in ["", "yesterday", "2026-13-01", "-2h"] {
+            assert!(Moment::read(text).is_err(), "{text}");
+        }
+        assert!(Moment::read("9999999y").expect("a span").before(now).is_err());
     }
 }

@@ -1,10 +1,15 @@
 //! The command line: what was asked for, and the exit code. One file per command.
 
+mod connect;
+mod dead_letters;
 mod decode;
 mod exit;
 mod grants;
 mod migrate;
 mod partitions;
+mod progress;
+mod redrive;
+mod replay;
 mod worker;
 
 use std::io::Write as _;
@@ -14,7 +19,8 @@ use clap::builder::Resettable;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::config::{
-    DatabaseArgs, DecodeArgs, GrantsArgs, HttpArgs, LogArgs, RulesArgs, WorkerArgs,
+    DatabaseArgs, DecodeArgs, GrantsArgs, HttpArgs, LogArgs, RedriveArgs, ReplayArgs, RulesArgs,
+    WorkerArgs,
 };
 use crate::{shutdown, telemetry};
 use exit::{DONE, Failure, USAGE, failed};
@@ -45,6 +51,13 @@ struct Cli {
 enum Command {
     /// Show what message bodies decode to: one JSON line each; no database, no AWS
     Decode(DecodeArgs),
+    /// Write the message bodies of an archive, as if they came from the queue
+    Replay(ReplayArgs),
+    /// Drain a dead-letter queue of SQS, as if its messages came from the queue
+    Redrive(RedriveArgs),
+    /// See, retry and delete the bodies that could not be understood
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
     /// See, try, apply, undo and check the changes of the schema
     #[command(subcommand)]
     Migrate(migrate::Command),
@@ -65,6 +78,9 @@ pub fn main() -> ExitCode {
     let outcome =
         telemetry::init(&cli.log).map_err(Failure::from).and_then(|()| match &cli.command {
             Some(Command::Decode(args)) => decode::run(args),
+            Some(Command::Replay(args)) => in_runtime(replay::run(args)),
+            Some(Command::Redrive(args)) => in_runtime(Box::pin(redrive::run(args))),
+            Some(Command::DeadLetters(command)) => in_runtime(dead_letters::run(command)),
             Some(Command::Grants(args)) => grants::run(args),
             Some(Command::Migrate(command)) => in_runtime(migrate::run(command)),
             Some(Command::Partitions(command)) => in_runtime(partitions::run(command)),

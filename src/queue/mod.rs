@@ -139,6 +139,8 @@ impl FailedEntry {
 pub struct Attributes {
     /// Messages that wait, roughly.
     pub visible: u64,
+    /// Messages that somebody has received and not yet deleted, roughly.
+    pub hidden: u64,
     /// Whether a dead-letter queue is set.
     pub has_redrive: bool,
 }
@@ -171,6 +173,12 @@ impl Queue {
         }
     }
 
+    /// Its name: where its URL ends.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.url.trim_end_matches('/').rsplit('/').next().unwrap_or(&self.url)
+    }
+
     /// How long a receive waits for a first message.
     #[must_use]
     pub fn wait(&self) -> Duration {
@@ -194,16 +202,16 @@ impl Queue {
             .get_queue_attributes()
             .queue_url(&self.url)
             .attribute_names(QueueAttributeName::ApproximateNumberOfMessages)
+            .attribute_names(QueueAttributeName::ApproximateNumberOfMessagesNotVisible)
             .attribute_names(QueueAttributeName::RedrivePolicy)
             .send()
             .await
             .map_err(|error| Error::from_sdk(&error))?;
         let attributes = answer.attributes.unwrap_or_default();
+        let count = |name| attributes.get(&name).and_then(|count| count.parse().ok()).unwrap_or(0);
         Ok(Attributes {
-            visible: attributes
-                .get(&QueueAttributeName::ApproximateNumberOfMessages)
-                .and_then(|count| count.parse().ok())
-                .unwrap_or(0),
+            visible: count(QueueAttributeName::ApproximateNumberOfMessages),
+            hidden: count(QueueAttributeName::ApproximateNumberOfMessagesNotVisible),
             has_redrive: attributes.contains_key(&QueueAttributeName::RedrivePolicy),
         })
     }

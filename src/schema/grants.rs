@@ -18,6 +18,8 @@ pub struct Roles {
     pub reader: Option<RoleName>,
     /// Sends mail, and makes the report rows of it.
     pub sender: Option<RoleName>,
+    /// Replays archives, and retries and deletes dead letters.
+    pub operator: Option<RoleName>,
 }
 
 /// The name of a role. It is pasted into SQL, into comments of it too, so it is checked once, here.
@@ -67,16 +69,20 @@ pub struct Object {
 
 #[derive(Debug, Clone, Copy)]
 enum Rights {
-    /// The reader may always SELECT.
-    Table { worker: &'static str, sender: &'static str },
+    /// The reader may always SELECT. The operator may do what the worker does, and more.
+    Table { worker: &'static str, sender: &'static str, operator: &'static str },
     /// For everybody, as PostgreSQL has it: it computes, or it is a trigger.
     Open,
-    /// Runs with the owner's rights, and only for the worker.
+    /// Runs with the owner's rights, and only for the worker and the operator.
     WorkerOnly,
 }
 
 const fn table(name: &'static str, worker: &'static str, sender: &'static str) -> Object {
-    Object { name, rights: Rights::Table { worker, sender } }
+    Object { name, rights: Rights::Table { worker, sender, operator: "" } }
+}
+
+const fn operated(name: &'static str, worker: &'static str, operator: &'static str) -> Object {
+    Object { name, rights: Rights::Table { worker, sender: "", operator } }
 }
 
 const fn open(name: &'static str) -> Object {
@@ -121,11 +127,13 @@ pub const OBJECTS: &[Object] = &[
          \"from\", \"to\", subject, other_info), SELECT (report_id, event_type)",
         "",
     ),
-    table(
+    operated(
         "aws_report_dead_letter",
-        "INSERT (id, body, reason, detail, sqs_message_id, sent_at, receive_count)",
-        "",
+        "INSERT (id, body, reason, detail, sqs_message_id, sent_at, receive_count, source)",
+        "SELECT, UPDATE (reason, detail), DELETE",
     ),
+    operated("aws_report_replay", "", "SELECT, INSERT, UPDATE, DELETE"),
+    operated("aws_report_replay_part", "", "SELECT, INSERT, DELETE"),
     table("aws_report_backfill", "SELECT, INSERT, UPDATE", ""),
     table("aws_report_retention", "SELECT", ""),
     table("aws_report_stale_day", "SELECT", ""),
@@ -177,21 +185,25 @@ pub fn grants(schema: &SchemaName, roles: &Roles) -> Vec<Grant> {
             grants.push(Grant { on, rights, to: to.clone() });
         }
     };
-    let (worker, reader, sender) =
-        (Some(&roles.worker), roles.reader.as_ref(), roles.sender.as_ref());
+    let (worker, reader) = (Some(&roles.worker), roles.reader.as_ref());
+    let (sender, operator) = (roles.sender.as_ref(), roles.operator.as_ref());
     let quoted = schema.quoted();
-    for role in [worker, reader, sender] {
+    for role in [worker, reader, sender, operator] {
         grant(format!("SCHEMA {quoted}"), "USAGE", role);
     }
     for object in OBJECTS {
         match object.rights {
-            Rights::Table { worker: of_worker, sender: of_sender } => {
+            Rights::Table { worker: of_worker, sender: of_sender, operator: of_operator } => {
                 let on = format!("TABLE {quoted}.{}", object.name);
                 grant(on.clone(), of_worker, worker);
-                grant(on, of_sender, sender);
+                grant(on.clone(), of_sender, sender);
+                grant(on.clone(), of_worker, operator);
+                grant(on, of_operator, operator);
             }
             Rights::WorkerOnly => {
-                grant(format!("FUNCTION {quoted}.{}", object.name), "EXECUTE", worker);
+                let on = format!("FUNCTION {quoted}.{}", object.name);
+                grant(on.clone(), "EXECUTE", worker);
+                grant(on, "EXECUTE", operator);
             }
             Rights::Open => {}
         }
@@ -206,11 +218,8 @@ pub fn grants(schema: &SchemaName, roles: &Roles) -> Vec<Grant> {
 #[must_use]
 pub fn sql(schema: &SchemaName, roles: &Roles) -> String {
     let owner = roles.owner.quoted();
-    let others: Vec<&RoleName> =
-        [Some(&roles.worker), roles.reader.as_ref(), roles.sender.as_ref()]
-            .into_iter()
-            .flatten()
-            .collect();
+    let mut others = vec![&roles.worker];
+    others.extend([&roles.reader, &roles.sender, &roles.operator].into_iter().flatten());
     let mut sql = format!(
         "-- The rights of ses-reports, for version {} of its schema. Run this before the first migration, as a superuser
 -- or as a role that may SET ROLE to the owner, and after each migration, as the owner if you like. All of it is
@@ -296,8 +305,8 @@ mod tests {
     }
 
     fn sql_for(owner: &str, reader: Option<&str>) -> String {
-        let roles =
-            Roles { owner: role(owner), worker: role("w"), reader: reader.map(role), sender: None };
+        let (owner, worker, reader) = (role(owner), role("w"), reader.map(role));
+        let roles = Roles { owner, worker, reader, sender: None, operator: None };
         sql(&SchemaName::new("aws_reports").expect("a good name"), &roles)
     }
 
@@ -319,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_but_the_owner_deletes_or_truncates() {
+    fn where_there_is_no_operator_nobody_but_the_owner_deletes_or_truncates() {
         let sql = sql_for("o", Some("r"));
         for word in ["DELETE", "TRUNCATE", "TRIGGER", "REFERENCES", "WITH GRANT"] {
             assert!(!sql.contains(word), "{word}: {sql}");

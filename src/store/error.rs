@@ -22,6 +22,13 @@ pub enum Error {
     /// place. Only an operator can mend that.
     #[error("{}: {POOLER}", explain(.0))]
     Pooler(#[source] sqlx::Error),
+    /// What was to be written is another's by now: a later run has taken the replay over, or another
+    /// retry holds the dead letter. Nothing is written.
+    #[error("another run has taken it over")]
+    TakenOver,
+    /// An earlier try has committed it, though its answer was lost. Nothing is written twice.
+    #[error("it is committed already")]
+    Already,
     /// Anything else: the same batch may well be written later, if only after an operator has
     /// mended something.
     #[error("{}", explain(.0))]
@@ -35,6 +42,20 @@ pub enum Error {
 const POOLER: &str = "a pooler loses prepared statements: set PREPARED_STATEMENTS=false";
 
 impl Error {
+    /// Whether waiting helps: neither a right nor a table that is missing comes by itself.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Unavailable(error) => {
+                !error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(
+                    |code| ["28", "3D", "3F", "42"].iter().any(|class| code.starts_with(class)),
+                )
+            }
+            Self::Conflict | Self::Expired | Self::MissingPartition | Self::Timeout(_) => true,
+            Self::Refused(_) | Self::TakenOver | Self::Already | Self::Pooler(_) => false,
+        }
+    }
+
     /// What keeps a worker from writing, for whoever asks from outside.
     #[must_use]
     pub fn reason(&self) -> &'static str {

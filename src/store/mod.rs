@@ -1,11 +1,14 @@
 //! The store: the only code that speaks SQL to the report tables.
 
+mod alongside;
 mod backfill;
 mod check;
 mod daily;
+mod dead_letters;
 mod error;
 pub mod expire;
 mod legacy;
+mod replay;
 mod write;
 
 use std::collections::HashSet;
@@ -16,10 +19,13 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, Transaction};
 use time::Date;
 
+pub use alongside::{Alongside, Part, Retried};
 pub use backfill::{Batch, Failed};
 pub use check::{Check, Doubt, check};
+pub use dead_letters::{Letter, Line, Selection};
 pub use error::{Error, Refusal, explain};
 pub use legacy::{DetailAndReport, Legacy, Rows};
+pub use replay::{Begun, Done, Sums};
 pub use write::{DeadLetter, Written};
 
 use crate::batch::Kept;
@@ -160,6 +166,11 @@ impl Store {
             self.known(|known| known.months.insert(month));
         }
         Ok(ensured)
+    }
+
+    /// A statement with the schema's name in its place.
+    fn statement(&self, text: &str) -> AssertSqlSafe<String> {
+        AssertSqlSafe(text.replace("{schema}", &self.schema.quoted()))
     }
 
     fn known<T>(&self, look: impl FnOnce(&mut Known) -> T) -> T {

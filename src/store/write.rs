@@ -4,7 +4,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Error, Refusal, Store};
+use super::{Alongside, Error, Refusal, Store};
 use crate::batch::Columns;
 use crate::row::{EventRow, Milestone, ReportRow};
 use crate::schema::partitions::Ensured;
@@ -20,8 +20,10 @@ pub struct DeadLetter<'a> {
     pub reason: String,
     /// What exactly was wrong.
     pub detail: Option<String>,
-    /// The SQS `MessageId`.
-    pub sqs_message_id: &'a str,
+    /// The SQS `MessageId`, if it came that way.
+    pub sqs_message_id: Option<&'a str>,
+    /// Where it came from: `sqs:QUEUE`, `replay:FILE:LINE` or `baseline`.
+    pub source: &'a str,
     /// SQS `SentTimestamp`.
     pub sent_at: Option<OffsetDateTime>,
     /// SQS `ApproximateReceiveCount`.
@@ -55,9 +57,22 @@ impl Store {
         rows: &[&EventRow],
         dead_letters: &[DeadLetter<'_>],
     ) -> Result<Written, Error> {
+        self.write_with(rows, dead_letters, &Alongside::Nothing).await
+    }
+
+    /// The same, with what is to be committed in the same transaction or not at all.
+    ///
+    /// # Errors
+    /// As [`Store::write`], and [`Error::TakenOver`] and [`Error::Already`] as [`Alongside`] says.
+    pub async fn write_with(
+        &self,
+        rows: &[&EventRow],
+        dead_letters: &[DeadLetter<'_>],
+        alongside: &Alongside<'_>,
+    ) -> Result<Written, Error> {
         for _ in 1..LAYOUTS {
             let columns = Columns::of(rows.iter().copied(), self.known(|known| known.kept));
-            match self.try_write(&columns, dead_letters).await {
+            match self.try_write(&columns, dead_letters, alongside).await {
                 // A month was dropped, or detached by hand.
                 Err(Error::MissingPartition | Error::Expired) => {
                     self.known(|known| known.months.clear());
@@ -67,7 +82,7 @@ impl Store {
             }
         }
         let columns = Columns::of(rows.iter().copied(), self.known(|known| known.kept));
-        match self.try_write(&columns, dead_letters).await {
+        match self.try_write(&columns, dead_letters, alongside).await {
             // It was just made, and still there is none: the row is to blame.
             Err(Error::MissingPartition) => Err(Error::Refused(Refusal {
                 code: "23514".to_owned(),
@@ -86,18 +101,20 @@ impl Store {
         reports: &[ReportRow],
         dead_letters: &[DeadLetter<'_>],
     ) -> Result<Written, Error> {
-        self.try_write(&Columns::of_reports(reports), dead_letters).await
+        let columns = Columns::of_reports(reports);
+        self.try_write(&columns, dead_letters, &Alongside::Nothing).await
     }
 
     async fn try_write(
         &self,
         columns: &Columns<'_>,
         dead_letters: &[DeadLetter<'_>],
+        alongside: &Alongside<'_>,
     ) -> Result<Written, Error> {
         let mut connection = self.pool.acquire().await?;
         let work = async {
             self.ensure_months(&mut connection, columns).await?;
-            self.transaction(&mut connection, columns, dead_letters).await
+            self.transaction(&mut connection, columns, dead_letters, alongside).await
         };
         let outcome = tokio::time::timeout(self.timeout, work)
             .await
@@ -131,8 +148,10 @@ impl Store {
         connection: &mut PgConnection,
         columns: &Columns<'_>,
         dead_letters: &[DeadLetter<'_>],
+        alongside: &Alongside<'_>,
     ) -> Result<Written, Error> {
         let mut transaction = self.begin(connection).await?;
+        self.claim(&mut transaction, alongside).await?;
         let new_types: Vec<(i64, &str)> = self.known(|known| {
             let unknown =
                 columns.report_types.iter().filter(|(id, _)| !known.report_types.contains(id));
@@ -154,6 +173,7 @@ impl Store {
         if !columns.reports.is_empty() {
             (written.details, written.reports) = self.upsert(&mut transaction, columns).await?;
         }
+        self.settle(&mut transaction, alongside, written).await?;
         transaction.commit().await?;
         self.known(|known| known.report_types.extend(new_types.iter().map(|(id, _)| *id)));
         Ok(written)
@@ -180,6 +200,7 @@ impl Store {
             .bind(column(letters, |letter| letter.sqs_message_id))
             .bind(column(letters, |letter| letter.sent_at))
             .bind(column(letters, |letter| letter.receive_count))
+            .bind(column(letters, |letter| letter.source))
             .execute(connection)
             .await?;
         Ok(done.rows_affected())

@@ -12,6 +12,7 @@ use super::stats;
 use crate::backoff::Backoff;
 use crate::decode::identity::dead_letter_id;
 use crate::decode::{Outcome, Reason, Rejection};
+use crate::halves::Halves;
 use crate::row::EventRow;
 use crate::store::{DeadLetter, Error, Refusal, Written};
 
@@ -67,8 +68,8 @@ async fn write_all(
     batch: Vec<Pending>,
     written: &mpsc::UnboundedSender<Deletable>,
 ) -> Result<(), GivenUp> {
-    let mut parts = vec![batch];
-    while let Some(mut part) = parts.pop() {
+    let mut parts = Halves::of(batch);
+    while let Some(part) = parts.next_part() {
         match until_written(shared, &part).await? {
             Ok(changed) => {
                 shared.stats.written(&part, changed);
@@ -78,18 +79,13 @@ async fn write_all(
                     let _ = written.send(pending.into());
                 }
             }
-            Err(refusal) => match &mut part[..] {
-                [alone] => {
-                    if bury(shared, alone, &refusal) {
-                        parts.push(part);
-                    }
+            Err(refusal) => {
+                if let Some(mut alone) = parts.refused(part)
+                    && bury(shared, &mut alone, &refusal)
+                {
+                    parts.again(alone);
                 }
-                several => {
-                    let half = several.len() / 2;
-                    let rest = part.split_off(half);
-                    parts.extend([rest, part]);
-                }
-            },
+            }
         }
     }
     Ok(())
@@ -129,7 +125,9 @@ async fn until_written(
         Outcome::Acknowledged(_) | Outcome::DeadLetter(_) => &[],
     });
     let rows: Vec<&EventRow> = rows.collect();
-    let dead_letters: Vec<DeadLetter<'_>> = part.iter().filter_map(dead_letter).collect();
+    let source = format!("sqs:{}", shared.queue.name());
+    let dead_letters: Vec<DeadLetter<'_>> =
+        part.iter().filter_map(|pending| dead_letter(pending, &source)).collect();
     if rows.is_empty() && dead_letters.is_empty() {
         // Nothing but acknowledgements: no news from PostgreSQL either.
         return Ok(Ok(Written::default()));
@@ -170,7 +168,7 @@ async fn until_written(
     shared.give_up.run_until_cancelled(patiently).await.ok_or(GivenUp)
 }
 
-fn dead_letter(pending: &Pending) -> Option<DeadLetter<'_>> {
+fn dead_letter<'a>(pending: &'a Pending, source: &'a str) -> Option<DeadLetter<'a>> {
     let Outcome::DeadLetter(rejection) = &pending.outcome else {
         return None;
     };
@@ -180,7 +178,8 @@ fn dead_letter(pending: &Pending) -> Option<DeadLetter<'_>> {
         body: &message.body,
         reason: rejection.reason.to_string(),
         detail: rejection.detail.clone(),
-        sqs_message_id: &message.id,
+        sqs_message_id: Some(&message.id),
+        source,
         sent_at: message.sent_at,
         receive_count: message.receive_count,
     })

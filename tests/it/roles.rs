@@ -131,6 +131,34 @@ async fn the_reader_reads_what_is_and_what_will_be() {
 }
 
 #[tokio::test]
+async fn the_operator_may_do_what_the_worker_may_and_look_after_dead_letters() {
+    let database = Database::migrated().await;
+    let mut operator = connect(&database, "operator").await;
+    for may in [
+        "INSERT INTO aws_report_dead_letter (id, body, reason, source) VALUES (gen_random_uuid(), '', '', '')",
+        "SELECT body FROM aws_report_dead_letter FOR UPDATE",
+        "UPDATE aws_report_dead_letter SET reason = 'x', detail = 'y'",
+        "DELETE FROM aws_report_dead_letter",
+        "DELETE FROM aws_report_replay_part",
+        "SELECT aws_report_detail_ensure('2026-11-01')",
+    ] {
+        attempt(&mut operator, may).await.expect(may);
+    }
+    let may_not = [
+        "UPDATE aws_report_dead_letter SET body = ''",
+        "SELECT user_email FROM aws_reports",
+        "DELETE FROM aws_reports",
+        "DELETE FROM aws_report_detail",
+        "TRUNCATE aws_report_dead_letter",
+        "DROP TABLE aws_report_replay",
+        "CREATE TABLE more (id int)",
+    ];
+    assert_forbidden(&database, "operator", &may_not).await;
+    let replays = ["TABLE aws_report_replay", "DELETE FROM aws_report_replay"];
+    assert_forbidden(&database, "worker", &replays).await;
+}
+
+#[tokio::test]
 async fn the_sender_makes_its_rows_and_leaves_the_events_alone() {
     let database = Database::migrated().await;
     let mut sender = connect(&database, "sender").await;

@@ -10,7 +10,7 @@ use super::process::{migrate, run};
 use super::{setting, unique};
 
 /// The roles of `ses-reports grants`, by its flags.
-const ROLES: [&str; 4] = ["owner", "worker", "reader", "sender"];
+const ROLES: [&str; 5] = ["owner", "worker", "reader", "sender", "operator"];
 
 /// A database of its own, dropped with this value.
 pub struct Database {

@@ -1,0 +1,152 @@
+//! `ses-reports redrive`: a worker on the dead-letter queue, until that is empty.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::answer;
+use super::connect::connect;
+use super::exit::{FAILED, Failure, USAGE, failed};
+use super::progress::{self, State};
+use crate::config::{RedriveArgs, WorkerSettings};
+use crate::queue::{Queue, SHORT_WAIT, Trouble};
+use crate::worker::Summary;
+use crate::{shutdown, worker};
+
+/// How long the queue is quiet when it is empty.
+const IDLE: Duration = Duration::from_secs(3);
+const VISIBILITY: Duration = Duration::from_secs(30);
+const ASK_EVERY: Duration = Duration::from_secs(2);
+const WRITERS: u16 = 2;
+
+const SETTINGS: WorkerSettings = WorkerSettings {
+    pollers: 4,
+    writers: 2,
+    batch_rows: 1_000,
+    batch_bytes: 8 * 1024 * 1024,
+    batch_linger: Duration::from_millis(50),
+    max_in_flight: 5_000,
+    max_in_flight_bytes: 64 * 1024 * 1024,
+    exit_when_idle: Some(IDLE),
+    retain: None,
+};
+
+pub(super) async fn run(args: &RedriveArgs) -> Result<(), Failure> {
+    let database = args.database.check()?;
+    let url = url(args)?;
+    let stop = shutdown::on_signals().map_err(failed)?;
+    let queue = Queue::new(url, VISIBILITY, SHORT_WAIT).await;
+    let attributes = queue.attributes().await.map_err(|error| Failure {
+        code: if error.trouble == Trouble::Refused { USAGE } else { FAILED },
+        line: format!("--from: {error}"),
+    })?;
+    if attributes.has_redrive {
+        tracing::warn!(
+            "{} has a dead-letter queue of its own: is it one? It is drained all the same, as a worker does",
+            queue.name()
+        );
+    }
+    let owner = worker::Owner {
+        options: database.migration_options.clone(),
+        schema: database.schema.clone(),
+    };
+    // As for a worker.
+    let store = connect(database, u32::from(WRITERS) + 3).await?;
+
+    let rules = args.rules.rules();
+    let stopping = stop.child_token();
+    let working =
+        worker::run(queue.clone(), store, owner, rules, SETTINGS, Arc::default(), stopping);
+    let summary = tokio::select! {
+        summary = working => summary.map_err(failed)?,
+        () = show(args.quiet, queue.clone(), attributes.visible) => return Ok(()),
+    };
+    // A count that SQS gives late is no failure.
+    let left = queue.attributes().await.map_or(0, |left| left.visible + left.hidden);
+    answer(&if args.json { as_json(&summary, left) } else { line(&summary) });
+    if stop.is_cancelled() {
+        return Err(failed(format!(
+            "stopped by a signal: about {left} messages are left in {}",
+            queue.name()
+        )));
+    }
+    if left > 0 {
+        tracing::warn!(
+            "SQS counts about {left} messages still: somebody else has received them, or it counts late"
+        );
+    }
+    Ok(())
+}
+
+fn url(args: &RedriveArgs) -> Result<String, Failure> {
+    let usage = |line: &str| Failure { code: USAGE, line: line.to_owned() };
+    let bare = |url: &str| url.trim().trim_end_matches('/').to_owned();
+    let url = bare(&args.from);
+    if !url.starts_with("http://") && !url.starts_with("https://") {
+        return Err(usage(
+            "--from is no URL: it starts with https:// (an ARN or a name will not do)",
+        ));
+    }
+    if args.sqs_queue_url.as_deref().map(bare) == Some(url.clone()) {
+        return Err(usage(
+            "--from is SQS_QUEUE_URL, the queue of the workers, which drain it themselves: give the URL of its dead-letter queue",
+        ));
+    }
+    Ok(url)
+}
+
+/// Until it is dropped.
+async fn show(quiet: bool, queue: Queue, all: u64) {
+    if quiet {
+        std::future::pending::<()>().await;
+    }
+    let left = AtomicU64::new(all);
+    let ask = async {
+        loop {
+            tokio::time::sleep(ASK_EVERY).await;
+            if let Ok(attributes) = queue.attributes().await {
+                left.store(attributes.visible, Ordering::Relaxed);
+            }
+        }
+    };
+    let done = || all.saturating_sub(left.load(Ordering::Relaxed));
+    let show =
+        progress::show("messages", Some(all), false, || State { done: done(), count: done() });
+    tokio::join!(ask, show);
+}
+
+fn with_events(summary: &Summary) -> u64 {
+    summary.received.saturating_sub(summary.acknowledged).saturating_sub(summary.dead_letters)
+}
+
+fn line(summary: &Summary) -> String {
+    format!(
+        "read {} messages: {} with events, {} acknowledged, {} dead letters; deleted {}\n{} events: {} new, {} already known, {} no longer kept",
+        summary.received,
+        with_events(summary),
+        summary.acknowledged,
+        summary.dead_letters,
+        summary.deleted,
+        summary.new_details + summary.already_known + summary.expired,
+        summary.new_details,
+        summary.already_known,
+        summary.expired,
+    )
+}
+
+fn as_json(summary: &Summary, left: u64) -> String {
+    json!({
+        "read": summary.received,
+        "with_events": with_events(summary),
+        "acknowledged": summary.acknowledged,
+        "dead_letters": summary.dead_letters,
+        "new_events": summary.new_details,
+        "known_events": summary.already_known,
+        "expired_events": summary.expired,
+        "deleted": summary.deleted,
+        "left": left,
+    })
+    .to_string()
+}

@@ -1,0 +1,132 @@
+//! `ses-reports replay`.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use serde_json::{Value, json};
+
+use super::answer;
+use super::connect::{connect, refused};
+use super::exit::{Failure, failed};
+use super::progress::{self, State};
+use crate::config::ReplayArgs;
+use crate::replay::{self, Archive, Progress, Replayed, Settings, Source};
+use crate::shutdown;
+
+pub(super) async fn run(args: &ReplayArgs) -> Result<(), Failure> {
+    let database = args.database.check()?;
+    let stop = shutdown::on_signals().map_err(failed)?;
+    // One connection per writer, one to begin and to end with.
+    let store = connect(database, u32::from(args.at_once) + 1).await?;
+    let paths = args.paths.clone();
+    let (sources, unfound, id) = tokio::task::spawn_blocking(move || {
+        let (sources, unfound) = replay::find(&paths);
+        let id = replay::identity(&sources);
+        (sources, unfound, id)
+    })
+    .await
+    .map_err(failed)?;
+    for problem in &unfound {
+        tracing::warn!("{problem}");
+    }
+
+    if sources.is_empty() {
+        let nothing = Replayed { is_finished: true, problems: unfound, ..Replayed::default() };
+        return conclude(args, &nothing);
+    }
+
+    let all: Option<u64> = sources.iter().map(Source::bytes).sum();
+    let progress = Arc::new(Progress::default());
+    let showing = Arc::clone(&progress);
+    let replaying = replay::run(
+        store,
+        args.rules.rules(),
+        Archive { sources, id: id.unwrap_or_else(replay::random_id) },
+        Settings { writers: args.at_once.into(), from_start: args.from_start },
+        progress,
+        stop.clone(),
+    );
+    let mut replayed = tokio::select! {
+        replayed = replaying => replayed.map_err(|error| refused(&error))?,
+        () = show(args.quiet, all, &showing) => return Ok(()),
+    };
+    replayed.problems.splice(..0, unfound);
+    if stop.is_cancelled() && !replayed.is_finished {
+        say(args, &replayed);
+        let how = if id.is_some() {
+            "call it again with the same files to go on"
+        } else {
+            "standard input cannot be gone on with: give all of it again, which counts nothing twice"
+        };
+        let bodies = replayed.sums.bodies;
+        return Err(failed(format!("stopped by a signal: {bodies} bodies are committed; {how}")));
+    }
+    conclude(args, &replayed)
+}
+
+fn say(args: &ReplayArgs, replayed: &Replayed) {
+    answer(&if args.json { as_json(replayed).to_string() } else { lines(replayed) });
+}
+
+/// What became of it, and the failure if something was left out.
+fn conclude(args: &ReplayArgs, replayed: &Replayed) -> Result<(), Failure> {
+    say(args, replayed);
+    match &replayed.problems[..] {
+        [] => Ok(()),
+        [problem] => Err(failed(format!("{problem}; all else is replayed"))),
+        [problem, more @ ..] => Err(failed(format!(
+            "{problem}; and {} more, see above; all else is replayed",
+            more.len()
+        ))),
+    }
+}
+
+/// Until it is dropped.
+async fn show(quiet: bool, all: Option<u64>, progress: &Progress) {
+    if quiet {
+        std::future::pending::<()>().await;
+    }
+    progress::show("bodies", all, true, || State {
+        done: progress.bytes.load(Ordering::Relaxed),
+        count: progress.bodies.load(Ordering::Relaxed).unsigned_abs(),
+    })
+    .await;
+}
+
+fn lines(replayed: &Replayed) -> String {
+    let sums = &replayed.sums;
+    let resumed = match replayed.resumed {
+        0 => String::new(),
+        resumed => format!(", {resumed} of them in earlier runs"),
+    };
+    format!(
+        "read {} bodies{resumed}: {} with events, {} acknowledged, {} dead letters ({} new, {} already known)\n{} events: {} new, {} already known, {} no longer kept",
+        sums.bodies,
+        sums.with_events,
+        sums.acknowledged,
+        sums.dead_letters,
+        sums.new_dead_letters,
+        sums.dead_letters - sums.new_dead_letters,
+        sums.new_events + sums.known_events + sums.expired_events,
+        sums.new_events,
+        sums.known_events,
+        sums.expired_events,
+    )
+}
+
+fn as_json(replayed: &Replayed) -> Value {
+    let sums = &replayed.sums;
+    json!({
+        "finished": replayed.is_finished,
+        "read": sums.bodies,
+        "read_in_earlier_runs": replayed.resumed,
+        "with_events": sums.with_events,
+        "acknowledged": sums.acknowledged,
+        "dead_letters": sums.dead_letters,
+        "new_dead_letters": sums.new_dead_letters,
+        "new_events": sums.new_events,
+        "known_events": sums.known_events,
+        "expired_events": sums.expired_events,
+        "problems": replayed.problems,
+    })
+}

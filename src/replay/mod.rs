@@ -1,0 +1,170 @@
+//! Replay: an archive of message bodies → decode → batch → write, on the way of events.
+//!
+//! ```text
+//! reader ──▶ writers
+//!  find       decode, write one part in one transaction with where it stood
+//!  split
+//! ```
+//! Each part of the archive is committed together with which bodies it was and what became of them,
+//! in any order. So whoever goes on after a crash knows what is left, and the sums are exact.
+
+mod bodies;
+mod covered;
+mod files;
+mod part;
+mod reader;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64};
+
+use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub use bodies::{Bodies, LONGEST, Piece};
+pub use files::{Source, find, identity};
+
+use crate::decode::Rules;
+use crate::store::{Error, Store, Sums};
+
+/// What a replay shares between its reader, its writers and whoever shows how far it is.
+#[derive(Debug)]
+struct Shared {
+    store: Store,
+    rules: Rules,
+    replay: Uuid,
+    run: Uuid,
+    progress: Arc<Progress>,
+    problems: std::sync::Mutex<Vec<String>>,
+    stop: CancellationToken,
+}
+
+/// How far a replay is.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Bytes of the files that are read, as they lie there.
+    pub bytes: Arc<AtomicU64>,
+    /// Bodies that this run has committed.
+    pub bodies: AtomicI64,
+}
+
+/// What became of a replay.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Replayed {
+    /// What became of its bodies, in this run and in those that it goes on with.
+    pub sums: Sums,
+    /// Bodies that earlier runs had committed.
+    pub resumed: i64,
+    /// Whether all of it is committed.
+    pub is_finished: bool,
+    /// In a line each, what could not be read or written.
+    pub problems: Vec<String>,
+}
+
+/// What is to be replayed.
+#[derive(Debug)]
+pub struct Archive {
+    /// Its files, in their order.
+    pub sources: Vec<Source>,
+    /// Their [`identity`], by which a later run knows them.
+    pub id: Uuid,
+}
+
+/// How.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Transactions at once.
+    pub writers: usize,
+    /// Whether what earlier runs have committed is left aside.
+    pub from_start: bool,
+}
+
+/// Replays an archive, until all is committed or `stop` is cancelled; then what is being written is
+/// finished.
+///
+/// # Errors
+/// When PostgreSQL refuses in a way that waiting does not mend, or a later run has taken over. While
+/// it is away it is waited for.
+pub async fn run(
+    store: Store,
+    rules: Rules,
+    archive: Archive,
+    settings: Settings,
+    progress: Arc<Progress>,
+    stop: CancellationToken,
+) -> Result<Replayed, Error> {
+    let Archive { sources, id } = archive;
+    let Settings { writers, from_start } = settings;
+    let name = sources.iter().map(|source| source.name.as_str()).take(3).collect::<Vec<_>>();
+    let more = sources.len().saturating_sub(name.len());
+    let name =
+        name.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() };
+    let run = random_id();
+    let begun = store.begin_replay(id, &name, run, from_start).await?;
+    if begun.sums.bodies > 0 {
+        tracing::info!("resuming: {} bodies are committed already", begun.sums.bodies);
+    }
+
+    let shared = Arc::new(Shared {
+        store,
+        rules,
+        replay: id,
+        run,
+        progress,
+        problems: std::sync::Mutex::default(),
+        stop: stop.child_token(),
+    });
+    let (found, to_write) = mpsc::channel(writers);
+    let to_write = Arc::new(Mutex::new(to_write));
+    let reading = {
+        let shared = Arc::clone(&shared);
+        tokio::task::spawn_blocking(move || reader::read(&shared, &sources, &begun.done, &found))
+    };
+    let mut writing = JoinSet::new();
+    for _ in 0..writers {
+        writing.spawn(writer::run(Arc::clone(&shared), Arc::clone(&to_write)));
+    }
+    drop(to_write);
+    let mut failure = None;
+    while let Some(ended) = writing.join_next().await {
+        if let Err(error) =
+            ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+        {
+            // The first is what the others come from.
+            failure.get_or_insert(error);
+            shared.stop.cancel();
+        }
+    }
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    // The writers are gone, so nobody waits for what a reader that waits for its input may bring.
+    let is_read = !shared.stop.is_cancelled() && reading.await.unwrap_or(false);
+    let problems = std::mem::take(&mut *shared.problems());
+    let is_finished = is_read && problems.is_empty();
+    let sums = if is_finished {
+        shared.store.finish_replay(id, run).await?
+    } else {
+        shared.store.replay_sums(id).await?
+    };
+    Ok(Replayed { sums, resumed: begun.sums.bodies, is_finished, problems })
+}
+
+/// An id that nothing else has.
+#[must_use]
+pub fn random_id() -> Uuid {
+    Uuid::from_u128(fastrand::u128(..))
+}
+
+impl Shared {
+    fn problems(&self) -> std::sync::MutexGuard<'_, Vec<String>> {
+        self.problems.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn problem(&self, line: String) {
+        tracing::warn!("{line}");
+        self.problems().push(line);
+    }
+}

@@ -1,0 +1,224 @@
+//! Dead letters once more on the way of events: decoded by today's rules, written, and removed in the
+//! same transaction.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::backoff::Backoff;
+use crate::baseline;
+use crate::decode::{Acknowledged, Outcome, Reason, Rejection, Rules, decode};
+use crate::halves::Halves;
+use crate::row::EventRow;
+use crate::store::{Alongside, Error, Letter, Retried, Selection, Store};
+
+/// Dead letters that are looked for at a time.
+const PAGE: i64 = 1_000;
+/// Most letters of a transaction,
+const MOST_LETTERS: usize = 200;
+/// and most bytes of their bodies, one letter aside.
+const MOST_BYTES: i32 = 8 * 1024 * 1024;
+
+/// What became of a dead letter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Became {
+    /// So many events; it is gone.
+    Events(usize),
+    /// There is nothing to store; it is gone.
+    Acknowledged(Acknowledged),
+    /// It stays, for today's reason.
+    DeadLetter(String),
+    /// Another retry holds it, or it was deleted meanwhile.
+    Elsewhere,
+}
+
+/// What became of all of them: `read` is the sum of the other letters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Dead letters that were tried.
+    pub read: u64,
+    /// Those that became events,
+    pub with_events: u64,
+    /// that hold nothing to store,
+    pub acknowledged: u64,
+    /// that are dead letters still,
+    pub dead_letters: u64,
+    /// and that another has, or has deleted.
+    pub elsewhere: u64,
+    /// Detail rows that were not there.
+    pub new_events: u64,
+    /// Detail rows that were there.
+    pub known_events: u64,
+    /// Rows that were not stored, because they are no longer kept.
+    pub expired_events: u64,
+}
+
+struct Tried {
+    letter: Letter,
+    outcome: Outcome,
+}
+
+/// Tries a selection again, the oldest first, and tells `each` what became of it once that is
+/// committed. Ends early when `stop` is cancelled.
+///
+/// # Errors
+/// When PostgreSQL cannot be reached or refuses; what was told is committed.
+pub async fn retry(
+    store: &Store,
+    rules: &Rules,
+    selection: &Selection,
+    now: OffsetDateTime,
+    stop: &CancellationToken,
+    mut each: impl FnMut(Uuid, &Became),
+) -> Result<Summary, Error> {
+    // What becomes a dead letter from now on is for another time.
+    let began = store.clock().await?;
+    let until = selection.until.map_or(began, |until| until.min(began));
+    let selection = Selection { until: Some(until), ..selection.clone() };
+    let (mut summary, mut behind) = (Summary::default(), None);
+    loop {
+        let page = store.next_dead_letters(&selection, behind, PAGE).await?;
+        let Some(last) = page.last() else {
+            return Ok(summary);
+        };
+        behind = Some((last.received_at, last.id));
+        let mut page = page.into_iter().peekable();
+        while page.peek().is_some() {
+            if stop.is_cancelled() {
+                return Ok(summary);
+            }
+            let (mut ids, mut bytes) = (Vec::new(), 0_i32);
+            while let Some(line) = page.next_if(|line| {
+                ids.is_empty()
+                    || (ids.len() < MOST_LETTERS && bytes.saturating_add(line.bytes) <= MOST_BYTES)
+            }) {
+                ids.push(line.id);
+                bytes = bytes.saturating_add(line.bytes);
+            }
+            let letters = store.dead_letters(&ids).await?;
+            for id in ids.iter().filter(|id| letters.iter().all(|letter| letter.id != **id)) {
+                summary.tell(*id, &Became::Elsewhere, &mut each);
+            }
+            let tried = letters.into_iter().map(|letter| Tried::new(letter, rules, now)).collect();
+            write(store, tried, &mut summary, &mut each).await?;
+        }
+    }
+}
+
+async fn write(
+    store: &Store,
+    batch: Vec<Tried>,
+    summary: &mut Summary,
+    each: &mut impl FnMut(Uuid, &Became),
+) -> Result<(), Error> {
+    let mut parts = Halves::of(batch);
+    while let Some(part) = parts.next_part() {
+        let rows: Vec<&EventRow> = part.iter().flat_map(Tried::rows).collect();
+        let reasons: Vec<String> = part.iter().map(Tried::reason).collect();
+        let mut retried = Retried::default();
+        for (tried, reason) in part.iter().zip(&reasons) {
+            match &tried.outcome {
+                // It was a row and never a message: decode has nothing better to say of it.
+                Outcome::DeadLetter(_) if tried.is_legacy() => {}
+                Outcome::DeadLetter(rejection) => {
+                    let detail = rejection.detail.as_deref();
+                    retried.remaining.push((tried.letter.id, reason, detail));
+                }
+                Outcome::Events(_) | Outcome::Acknowledged(_) => {
+                    retried.settled.push(tried.letter.id);
+                }
+            }
+        }
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+        // A conflict with a writer passes by itself.
+        let written = loop {
+            match store.write_with(&rows, &[], &Alongside::Letters(&retried)).await {
+                Err(Error::Conflict | Error::Expired) => {
+                    tokio::time::sleep(backoff.next_delay()).await;
+                }
+                written => break written,
+            }
+        };
+        match written {
+            Ok(written) => {
+                let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+                summary.new_events += written.details;
+                summary.expired_events += written.expired;
+                summary.known_events += count - written.details - written.expired;
+                for tried in &part {
+                    summary.tell(tried.letter.id, &tried.became(), each);
+                }
+            }
+            // Another holds one of them: the others are ours.
+            Err(Error::TakenOver) => {
+                if let Some(alone) = parts.refused(part) {
+                    summary.tell(alone.letter.id, &Became::Elsewhere, each);
+                }
+            }
+            Err(Error::Refused(refusal)) => {
+                if let Some(mut alone) = parts.refused(part) {
+                    if matches!(alone.outcome, Outcome::DeadLetter(_)) {
+                        // It stays as it was.
+                        summary.tell(alone.letter.id, &alone.became(), each);
+                        continue;
+                    }
+                    let detail = Some(format!("SQLSTATE {}: {}", refusal.code, refusal.message));
+                    alone.outcome =
+                        Outcome::DeadLetter(Rejection { reason: Reason::Refused, detail });
+                    parts.again(alone);
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+impl Tried {
+    fn new(letter: Letter, rules: &Rules, now: OffsetDateTime) -> Self {
+        let outcome = decode(&letter.body, letter.sqs_message_id.as_deref(), rules, now);
+        Self { letter, outcome }
+    }
+
+    fn is_legacy(&self) -> bool {
+        self.letter.sqs_message_id.as_deref() == Some(baseline::SOURCE)
+    }
+
+    fn rows(&self) -> &[EventRow] {
+        match &self.outcome {
+            Outcome::Events(rows) => rows,
+            Outcome::Acknowledged(_) | Outcome::DeadLetter(_) => &[],
+        }
+    }
+
+    fn reason(&self) -> String {
+        match &self.outcome {
+            Outcome::DeadLetter(_) if self.is_legacy() => self.letter.reason.clone(),
+            Outcome::DeadLetter(rejection) => rejection.reason.to_string(),
+            Outcome::Events(_) | Outcome::Acknowledged(_) => String::new(),
+        }
+    }
+
+    fn became(&self) -> Became {
+        match &self.outcome {
+            Outcome::Events(rows) => Became::Events(rows.len()),
+            Outcome::Acknowledged(what) => Became::Acknowledged(*what),
+            Outcome::DeadLetter(_) => Became::DeadLetter(self.reason()),
+        }
+    }
+}
+
+impl Summary {
+    fn tell(&mut self, id: Uuid, became: &Became, each: &mut impl FnMut(Uuid, &Became)) {
+        self.read += 1;
+        *match became {
+            Became::Events(_) => &mut self.with_events,
+            Became::Acknowledged(_) => &mut self.acknowledged,
+            Became::DeadLetter(_) => &mut self.dead_letters,
+            Became::Elsewhere => &mut self.elsewhere,
+        } += 1;
+        each(id, became);
+    }
+}

@@ -1,0 +1,178 @@
+//! Where replays of archives are.
+
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::{Error, Store};
+
+/// A committed part: bodies of one file that follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
+pub struct Done {
+    /// The file, counted from 0.
+    pub file: i32,
+    /// Its first body, counted from 0 in the file.
+    pub first_body: i64,
+    /// How many there are.
+    pub bodies: i64,
+    /// Whether the file ends with it.
+    pub is_last: bool,
+}
+
+/// A replay that this run may go on with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Begun {
+    /// What earlier runs have committed, in order.
+    pub done: Vec<Done>,
+    /// What became of that.
+    pub sums: Sums,
+}
+
+/// What became of the bodies of a replay. `bodies` is the sum of `with_events`, `acknowledged` and
+/// `dead_letters`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, sqlx::FromRow)]
+pub struct Sums {
+    /// Bodies that were read.
+    pub bodies: i64,
+    /// Bodies that hold events.
+    pub with_events: i64,
+    /// Bodies with nothing to store.
+    pub acknowledged: i64,
+    /// Bodies that are dead letters,
+    pub dead_letters: i64,
+    /// and how many of them were not there.
+    pub new_dead_letters: i64,
+    /// Detail rows that were not there.
+    pub new_events: i64,
+    /// Detail rows that were there.
+    pub known_events: i64,
+    /// Rows that were not stored, because they are no longer kept.
+    pub expired_events: i64,
+}
+
+const HOLD: &str =
+    "SELECT finished_at IS NOT NULL FROM {schema}.aws_report_replay WHERE id = $1 FOR UPDATE";
+const BEGIN: &str = "
+    INSERT INTO {schema}.aws_report_replay AS held (id, source, run) VALUES ($1, $2, $3)
+    ON CONFLICT (id) DO UPDATE SET source = excluded.source, run = excluded.run,
+        started_at = CASE WHEN $4 THEN now() ELSE held.started_at END,
+        resumed_at = CASE WHEN NOT $4 THEN now() END, finished_at = NULL, bodies = NULL, with_events = NULL,
+        acknowledged = NULL, dead_letters = NULL, new_dead_letters = NULL, new_events = NULL,
+        known_events = NULL, expired_events = NULL";
+const FORGET: &str = "DELETE FROM {schema}.aws_report_replay_part WHERE replay_id = $1";
+const DONE: &str = "
+    SELECT file, first_body, bodies, is_last FROM {schema}.aws_report_replay_part
+    WHERE replay_id = $1 ORDER BY file, first_body";
+const SUM: &str = "
+    SELECT coalesce(sum(bodies), 0)::bigint AS bodies, coalesce(sum(with_events), 0)::bigint AS with_events,
+        coalesce(sum(acknowledged), 0)::bigint AS acknowledged, coalesce(sum(dead_letters), 0)::bigint AS dead_letters,
+        coalesce(sum(new_dead_letters), 0)::bigint AS new_dead_letters, coalesce(sum(new_events), 0)::bigint AS new_events,
+        coalesce(sum(known_events), 0)::bigint AS known_events, coalesce(sum(expired_events), 0)::bigint AS expired_events
+    FROM {schema}.aws_report_replay_part WHERE replay_id = $1";
+const FINISH: &str = "
+    UPDATE {schema}.aws_report_replay SET finished_at = now(), bodies = $3, with_events = $4, acknowledged = $5,
+        dead_letters = $6, new_dead_letters = $7, new_events = $8, known_events = $9, expired_events = $10
+    WHERE id = $1 AND run = $2";
+
+impl Store {
+    /// Takes a replay over for a run: one that was interrupted goes on, one that was finished begins
+    /// anew, as any does `from_start`. A run that still works at it commits nothing from here on.
+    ///
+    /// # Errors
+    /// When PostgreSQL cannot be reached or refuses.
+    pub async fn begin_replay(
+        &self,
+        id: Uuid,
+        source: &str,
+        run: Uuid,
+        from_start: bool,
+    ) -> Result<Begun, Error> {
+        let mut connection = self.pool.acquire().await?;
+        let mut transaction = self.begin(&mut connection).await?;
+        // Waits for parts that are being committed.
+        let finished: Option<bool> = sqlx::query_scalar(self.statement(HOLD))
+            .persistent(self.prepared)
+            .bind(id)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        let anew = from_start || finished == Some(true);
+        sqlx::query(self.statement(BEGIN))
+            .persistent(self.prepared)
+            .bind(id)
+            .bind(source)
+            .bind(run)
+            .bind(anew)
+            .execute(&mut *transaction)
+            .await?;
+        if anew {
+            self.forget_parts(&mut transaction, id).await?;
+        }
+        let done = sqlx::query_as(self.statement(DONE))
+            .persistent(self.prepared)
+            .bind(id)
+            .fetch_all(&mut *transaction)
+            .await?;
+        let sums = self.sums(&mut transaction, id).await?;
+        transaction.commit().await?;
+        Ok(Begun { done, sums })
+    }
+
+    /// What became of a replay so far.
+    ///
+    /// # Errors
+    /// When PostgreSQL cannot be reached or refuses.
+    pub async fn replay_sums(&self, id: Uuid) -> Result<Sums, Error> {
+        let mut connection = self.pool.acquire().await?;
+        let mut transaction = self.begin(&mut connection).await?;
+        let sums = self.sums(&mut transaction, id).await?;
+        transaction.commit().await?;
+        Ok(sums)
+    }
+
+    /// Writes down that all of a replay is committed, and what became of it.
+    ///
+    /// # Errors
+    /// [`Error::TakenOver`] when a later run has begun; otherwise as [`Store::replay_sums`].
+    pub async fn finish_replay(&self, id: Uuid, run: Uuid) -> Result<Sums, Error> {
+        let mut connection = self.pool.acquire().await?;
+        let mut transaction = self.begin(&mut connection).await?;
+        let sums = self.sums(&mut transaction, id).await?;
+        let done = sqlx::query(self.statement(FINISH))
+            .persistent(self.prepared)
+            .bind(id)
+            .bind(run)
+            .bind(sums.bodies)
+            .bind(sums.with_events)
+            .bind(sums.acknowledged)
+            .bind(sums.dead_letters)
+            .bind(sums.new_dead_letters)
+            .bind(sums.new_events)
+            .bind(sums.known_events)
+            .bind(sums.expired_events)
+            .execute(&mut *transaction)
+            .await?;
+        if done.rows_affected() != 1 {
+            return Err(Error::TakenOver);
+        }
+        self.forget_parts(&mut transaction, id).await?;
+        transaction.commit().await?;
+        Ok(sums)
+    }
+
+    async fn sums(&self, connection: &mut PgConnection, id: Uuid) -> Result<Sums, Error> {
+        let sums = sqlx::query_as(self.statement(SUM))
+            .persistent(self.prepared)
+            .bind(id)
+            .fetch_one(connection)
+            .await?;
+        Ok(sums)
+    }
+
+    async fn forget_parts(&self, connection: &mut PgConnection, id: Uuid) -> Result<(), Error> {
+        sqlx::query(self.statement(FORGET))
+            .persistent(self.prepared)
+            .bind(id)
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+}
