@@ -334,6 +334,10 @@ pub struct RedriveArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "see RulesArgs")]
     pub rules: RulesArgs,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "see TrustArgs")]
+    pub trust: TrustArgs,
 }
 
 const REDRIVE_HELP: &str = "\

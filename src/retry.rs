@@ -58,10 +58,13 @@ pub struct Summary {
 struct Tried {
     letter: Letter,
     outcome: Outcome,
+    /// Whether it keeps its reason, whatever decode says.
+    stays: bool,
 }
 
 /// Tries a selection again, the oldest first, and tells `each` what became of it once that is
-/// committed. Ends early when `stop` is cancelled.
+/// committed. Ends early when `stop` is cancelled. What was refused for want of trust stays, unless
+/// it was named by its id or its reason: whoever does that vouches for it.
 ///
 /// # Errors
 /// When PostgreSQL cannot be reached or refuses; what was told is committed.
@@ -77,6 +80,7 @@ pub async fn retry(
     let began = store.clock().await?;
     let until = selection.until.map_or(began, |until| until.min(began));
     let selection = Selection { until: Some(until), ..selection.clone() };
+    let is_named = selection.ids.is_some() || selection.reason.is_some();
     let (mut summary, mut behind) = (Summary::default(), None);
     loop {
         let page = store.next_dead_letters(&selection, behind, PAGE).await?;
@@ -101,7 +105,8 @@ pub async fn retry(
             for id in ids.iter().filter(|id| letters.iter().all(|letter| letter.id != **id)) {
                 summary.tell(*id, &Became::Elsewhere, &mut each);
             }
-            let tried = letters.into_iter().map(|letter| Tried::new(letter, rules, now)).collect();
+            let tried = |letter| Tried::new(letter, rules, now, is_named);
+            let tried = letters.into_iter().map(tried).collect();
             write(store, tried, &mut summary, &mut each).await?;
         }
     }
@@ -120,8 +125,7 @@ async fn write(
         let mut retried = Retried::default();
         for (tried, reason) in part.iter().zip(&reasons) {
             match &tried.outcome {
-                // It was a row and never a message: decode has nothing better to say of it.
-                Outcome::DeadLetter(_) if tried.is_legacy() => {}
+                Outcome::DeadLetter(_) if tried.stays => {}
                 Outcome::DeadLetter(rejection) => {
                     let detail = rejection.detail.as_deref();
                     retried.remaining.push((tried.letter.id, reason, detail));
@@ -177,13 +181,15 @@ async fn write(
 }
 
 impl Tried {
-    fn new(letter: Letter, rules: &Rules, now: OffsetDateTime) -> Self {
+    fn new(letter: Letter, rules: &Rules, now: OffsetDateTime, is_named: bool) -> Self {
+        let distrust = Reason::OF_TRUST.into_iter().find(|of| of.to_string() == letter.reason);
+        if let Some(reason) = distrust.filter(|_| !is_named) {
+            return Self { letter, outcome: Outcome::DeadLetter(reason.into()), stays: true };
+        }
         let outcome = decode(&letter.body, letter.sqs_message_id.as_deref(), rules, now);
-        Self { letter, outcome }
-    }
-
-    fn is_legacy(&self) -> bool {
-        self.letter.sqs_message_id.as_deref() == Some(baseline::SOURCE)
+        // A legacy row never was a message: decode has nothing better to say of it.
+        let stays = letter.sqs_message_id.as_deref() == Some(baseline::SOURCE);
+        Self { letter, outcome, stays }
     }
 
     fn rows(&self) -> &[EventRow] {
@@ -195,7 +201,7 @@ impl Tried {
 
     fn reason(&self) -> String {
         match &self.outcome {
-            Outcome::DeadLetter(_) if self.is_legacy() => self.letter.reason.clone(),
+            Outcome::DeadLetter(_) if self.stays => self.letter.reason.clone(),
             Outcome::DeadLetter(rejection) => rejection.reason.to_string(),
             Outcome::Events(_) | Outcome::Acknowledged(_) => String::new(),
         }

@@ -13,7 +13,7 @@ use super::progress::{self, State};
 use crate::config::{RedriveArgs, WorkerSettings};
 use crate::queue::{Queue, SHORT_WAIT, Trouble};
 use crate::worker::Summary;
-use crate::{shutdown, worker};
+use crate::{shutdown, trust, worker};
 
 /// How long the queue is quiet when it is empty.
 const IDLE: Duration = Duration::from_secs(3);
@@ -21,21 +21,25 @@ const VISIBILITY: Duration = Duration::from_secs(30);
 const ASK_EVERY: Duration = Duration::from_secs(2);
 const WRITERS: u16 = 2;
 
-const SETTINGS: WorkerSettings = WorkerSettings {
-    pollers: 4,
-    writers: 2,
-    batch_rows: 1_000,
-    batch_bytes: 8 * 1024 * 1024,
-    batch_linger: Duration::from_millis(50),
-    max_in_flight: 5_000,
-    max_in_flight_bytes: 64 * 1024 * 1024,
-    exit_when_idle: Some(IDLE),
-    retain: None,
-};
+fn settings(trust: trust::Settings) -> WorkerSettings {
+    WorkerSettings {
+        pollers: 4,
+        writers: usize::from(WRITERS),
+        batch_rows: 1_000,
+        batch_bytes: 8 * 1024 * 1024,
+        batch_linger: Duration::from_millis(50),
+        max_in_flight: 5_000,
+        max_in_flight_bytes: 64 * 1024 * 1024,
+        exit_when_idle: Some(IDLE),
+        retain: None,
+        trust,
+    }
+}
 
 pub(super) async fn run(args: &RedriveArgs) -> Result<(), Failure> {
     let database = args.database.check()?;
     let url = url(args)?;
+    let settings = settings(args.trust.check()?);
     let stop = shutdown::on_signals().map_err(failed)?;
     let queue = Queue::new(url, VISIBILITY, SHORT_WAIT).await;
     let attributes = queue.attributes().await.map_err(|error| Failure {
@@ -58,7 +62,7 @@ pub(super) async fn run(args: &RedriveArgs) -> Result<(), Failure> {
     let rules = args.rules.rules();
     let stopping = stop.child_token();
     let working =
-        worker::run(queue.clone(), store, owner, rules, SETTINGS, Arc::default(), stopping);
+        worker::run(queue.clone(), store, owner, rules, settings, Arc::default(), stopping);
     let summary = tokio::select! {
         summary = working => summary.map_err(failed)?,
         () = show(args.quiet, queue.clone(), attributes.visible) => return Ok(()),

@@ -101,6 +101,12 @@ pub enum Reason {
     Unverifiable,
 }
 
+impl Reason {
+    /// What `crate::trust` refuses: bodies that may well decode, and that nobody vouches for.
+    pub const OF_TRUST: [Self; 5] =
+        [Self::OtherTopic, Self::NoTopic, Self::NotSigned, Self::Forged, Self::Unverifiable];
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -2,6 +2,7 @@
 
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 
+use super::session::patient;
 use super::{Error, Schema};
 
 /// What its name begins with; what follows names the session that made it.
@@ -23,7 +24,7 @@ impl Shadow {
     /// [`Error::NoShadow`] without the right to create a database.
     pub(super) async fn create(of: &Schema) -> Result<Self, Error> {
         let server = of.shadow.as_ref().unwrap_or(&of.options);
-        let options = server.clone().application_name("ses-reports shadow");
+        let options = patient(server).application_name("ses-reports shadow");
         let mut maker = options.connect().await?;
         sweep(&mut maker).await?;
         let name: String = sqlx::query_scalar(

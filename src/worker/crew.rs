@@ -97,13 +97,17 @@ mod tests {
         for expected in [1, 2, 4, 5, 5] {
             let shifts = all(&crew);
             assert_eq!(shifts.len(), expected);
-            shifts.iter().for_each(|shift| shift.brought(MOST_PER_CALL));
+            for shift in &shifts {
+                shift.brought(MOST_PER_CALL);
+            }
         }
         let shifts = all(&crew);
         shifts[0].brought(3);
         drop(shifts);
         assert_eq!(all(&crew).len(), 5, "there is something to receive");
-        all(&crew).iter().for_each(|shift| shift.brought(0));
+        for shift in all(&crew) {
+            shift.brought(0);
+        }
         assert_eq!(all(&crew).len(), 1, "the scout stays");
     }
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::ProvideErrorMetadata as _;
 use aws_sdk_sqs::types::{
-    DeleteMessageBatchRequestEntry, Message, MessageSystemAttributeName, QueueAttributeName,
-    SendMessageBatchRequestEntry,
+    DeleteMessageBatchRequestEntry, DeleteMessageBatchResultEntry, Message,
+    MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
 };
 use sqs_stub::Stub;
 
@@ -190,7 +190,8 @@ async fn deletes_are_answered_entry_by_entry(service: &Service) {
     ];
     let call = service.client.delete_message_batch().queue_url(&queue);
     let answer = call.set_entries(Some(entries.into())).send().await.expect("an answer");
-    let successful: HashSet<&str> = answer.successful.iter().map(|entry| entry.id()).collect();
+    let successful: HashSet<&str> =
+        answer.successful.iter().map(DeleteMessageBatchResultEntry::id).collect();
     assert_eq!(successful, HashSet::from(["a", "c"]));
     let [failed] = &answer.failed[..] else { panic!("{:?}", answer.failed) };
     assert_eq!((failed.id(), failed.code()), ("b", "ReceiptHandleIsInvalid"));

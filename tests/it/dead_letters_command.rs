@@ -156,6 +156,34 @@ async fn what_postgresql_refuses_stays_and_the_others_go() {
 }
 
 #[tokio::test]
+async fn what_was_not_trusted_stays_unless_it_is_named() {
+    let database = Database::migrated().await;
+    let reasons = [
+        "from a topic that is not allowed",
+        "names no topic",
+        "not signed by SNS",
+        "forged or altered SNS message",
+        "unverifiable SNS message",
+    ];
+    for (number, reason) in (1..).zip(reasons) {
+        let body = event::send(&message_id(number.into()), &["jane@example.com"]).to_string();
+        letter(&database, number, &body, reason, "sqs:events", 1).await;
+    }
+    for arguments in [&["retry", "--all"][..], &["retry", "--source", "sqs"]] {
+        answers(&database, arguments).await;
+        let rows = database
+            .rows("SELECT count(*), count(DISTINCT reason) AS reasons, count(detail) AS details FROM aws_report_dead_letter")
+            .await;
+        assert_eq!(rows, [json!({"count": 5, "reasons": 5, "details": 5})]);
+    }
+    answers(&database, &["retry", "--reason", "not signed by SNS"]).await;
+    answers(&database, &["retry", &id(4)]).await;
+    let left = "SELECT count(*) FROM aws_report_dead_letter";
+    assert_eq!(database.one::<i64>(left).await, 3);
+    assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_report_detail").await, 2);
+}
+
+#[tokio::test]
 async fn two_retries_at_once_share_the_work() {
     let database = Database::migrated().await;
     for number in 0..600_u32 {

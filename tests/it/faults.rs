@@ -390,7 +390,7 @@ async fn entries_that_sqs_does_not_delete_are_asked_for_again() {
         .expect("it ends");
     let stderr = String::from_utf8_lossy(&ended.stderr);
     assert!(ended.status.success(), "{stderr}");
-    let deletes = deletes.lock().expect("no test has panicked with it");
+    let deletes = deletes.lock().expect("no test has panicked with it").clone();
     let [first, second, third] = &deletes[..] else { panic!("{deletes:?}") };
     assert_eq!((first.len(), second), (5, first));
     assert_eq!(third[..], first[1..2]);
