@@ -1,7 +1,7 @@
 # The commands of this repository. `make demo` and `make test` need Rust and nothing else: they
 # install what is missing and leave nothing running that they did not find running.
 
-.PHONY: help demo test scale up down clean check checksums
+.PHONY: help demo test bench scale up down clean check checksums
 .DEFAULT_GOAL := help
 
 stack := localstack/stack
@@ -20,6 +20,9 @@ demo: ## Send mail through LocalStack's SES and show what becomes of it in Postg
 test: ## Run all tests on a real PostgreSQL and a real LocalStack
 	cargo build --locked --workspace --tests
 	$(stack) run $(runner) --locked --workspace
+
+bench: ## Measure the worker against a queue in memory, on a PostgreSQL of its own (BENCH_EVENTS=20000: quickly)
+	cargo bench --locked --bench ingest
 
 scale: ## Measure a database of 36 months and 50 million events (SCALE_DETAILS=1000000: in two minutes)
 	cargo bench --locked --bench scale

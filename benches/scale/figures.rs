@@ -8,6 +8,8 @@ use serde::Serialize;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, query_as};
 
+use super::numbers::{at, millis};
+
 #[derive(Debug, Serialize)]
 pub struct Figures {
     pub details: u64,
@@ -132,19 +134,4 @@ impl fmt::Display for Figures {
         }
         Ok(())
     }
-}
-
-/// The value below which so many percent of sorted values lie.
-pub fn at<T: Copy + Default>(sorted: &[T], percent: usize) -> T {
-    let index = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
-    sorted.get(index).copied().unwrap_or_default()
-}
-
-pub fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    at(&values, 50)
-}
-
-pub fn millis(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1_000.0
 }

@@ -9,7 +9,8 @@ use sqlx::{ConnectOptions as _, Connection as _, PgConnection, query_scalar, raw
 use time::OffsetDateTime;
 
 use super::events::{self, Stream};
-use super::figures::{Figures, Goal, median, millis};
+use super::figures::{Figures, Goal};
+use super::numbers::{float, median, millis};
 use super::questions::Samples;
 use super::{Database, say};
 
@@ -192,9 +193,4 @@ fn rate(costs: &[Cost]) -> f64 {
 
 fn events_of(costs: &[Cost]) -> f64 {
     costs.iter().map(|cost| float(u64::try_from(cost.events).unwrap_or(u64::MAX))).sum()
-}
-
-#[expect(clippy::cast_precision_loss, clippy::as_conversions, reason = "far below 2^52")]
-fn float(value: u64) -> f64 {
-    value as f64
 }

@@ -7,12 +7,15 @@
 #![expect(clippy::print_stdout, reason = "it reports to a terminal")]
 #![expect(unreachable_pub, reason = "nothing here is reachable")]
 
+#[path = "../support/cluster.rs"]
 mod cluster;
 #[path = "../support/events.rs"]
 mod events;
 mod figures;
 mod fill;
 mod insert;
+#[path = "../support/numbers.rs"]
+mod numbers;
 mod questions;
 
 use std::path::PathBuf;
@@ -93,7 +96,11 @@ async fn run(settings: &Settings, cluster: &Cluster) -> Result<Figures> {
     if full.mark().await?.as_deref() == Some(&*settings.details.to_string()) {
         say!("{} is filled already", cluster.folder().display());
     } else {
-        cluster::demand_space(cluster.folder(), settings.details * BYTES_OF_A_DETAIL)?;
+        cluster::demand_space(
+            cluster.folder(),
+            settings.details * BYTES_OF_A_DETAIL,
+            "SCALE_DETAILS",
+        )?;
         say!("filling {} with {} details", cluster.folder().display(), settings.details);
         full.create().await?;
         fill::fill(&full.options, mails, settings.loaders).await?;

@@ -11,8 +11,9 @@ use sqlx::{
 use time::{Date, OffsetDateTime};
 
 use super::events::{Mail, REPORT_TYPES};
-use super::figures::{Figures, Goal, at, median, millis};
+use super::figures::{Figures, Goal};
 use super::fill::{self, Mails};
+use super::numbers::{at, median, millis};
 use super::say;
 
 const TIMELINE: &str = "timeline of a message, asked again";

@@ -83,6 +83,16 @@ impl Cluster {
         self.program("initdb", &["--sync-only"])
     }
 
+    /// The process that all others of the running cluster are children of.
+    pub fn pid(&self) -> Result<i32> {
+        let file = std::fs::read_to_string(self.folder.join("data/postmaster.pid"))?;
+        Ok(file.lines().next().unwrap_or_default().parse()?)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// How to connect to a database as the superuser.
     pub fn options(&self, database: &str) -> PgConnectOptions {
         PgConnectOptions::new_without_pgpass()
@@ -134,8 +144,8 @@ fn programs() -> Result<PathBuf> {
     Ok(PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()))
 }
 
-/// Refuses a folder that is too small.
-pub fn demand_space(folder: &Path, bytes: u64) -> Result<()> {
+/// Refuses a folder that is too small; `remedy` names the setting that makes do with less.
+pub fn demand_space(folder: &Path, bytes: u64, remedy: &str) -> Result<()> {
     let output = Command::new("df").args(["--output=avail", "-B1"]).arg(folder).output()?;
     let text = String::from_utf8_lossy(&output.stdout);
     let free: u64 = (text.split_whitespace().last())
@@ -145,7 +155,7 @@ pub fn demand_space(folder: &Path, bytes: u64) -> Result<()> {
     ensure!(
         free >= bytes,
         "{} has {} GB free, and this takes about {} GB: set TMPDIR to a larger place, or \
-         SCALE_DETAILS to fewer events",
+         {remedy} to fewer events",
         folder.display(),
         gigabytes(free),
         gigabytes(bytes)
