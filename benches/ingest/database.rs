@@ -10,22 +10,30 @@ use ses_reports::schema::{Schema, SchemaName};
 use ses_reports::store::Store;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{
-    AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, query, query_scalar, raw_sql,
+    AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, query, query_as,
+    query_scalar, raw_sql,
 };
 use time::OffsetDateTime;
 
-use super::cluster::{Cluster, TO_MEASURE};
+use super::cluster::{self, Cluster, TO_FILL, TO_MEASURE};
+use super::fill::{self, Mails};
 use super::process;
 
 /// Migrated once, and copied for each run.
 const TEMPLATE: &str = "ingest_template";
 const RUN: &str = "ingest_run";
+const SECOND: &str = "ingest_second";
 const WORKER: &str = "ses_reports_worker";
+/// When a row was committed is how latency is found out.
+const TO_TELL: &str = "track_commit_timestamp=on";
+/// A detail with its share of its report, in the tables and their indexes, and room to work.
+const BYTES_OF_A_DETAIL: u64 = 750;
+/// Sessions that fill a database at once.
+const LOADERS: usize = 2;
 
 /// The cluster with the template in it.
 pub struct Server {
     cluster: Cluster,
-    pid: i32,
     pub schema: SchemaName,
     pub version: String,
 }
@@ -33,11 +41,9 @@ pub struct Server {
 impl Server {
     pub async fn start(now: OffsetDateTime) -> Result<Self> {
         let cluster = Cluster::create(None)?;
-        // When a row was committed is how latency is found out.
-        cluster.start(&[TO_MEASURE, &["track_commit_timestamp=on"]].concat())?;
+        cluster.start(&[TO_MEASURE, &[TO_TELL]].concat())?;
         let schema = SchemaName::new("aws_reports").map_err(anyhow::Error::msg)?;
-        let pid = cluster.pid()?;
-        let mut server = Self { cluster, pid, schema, version: String::new() };
+        let mut server = Self { cluster, schema, version: String::new() };
         let mut admin = server.admin().await?;
         server.version = query_scalar("SHOW server_version").fetch_one(&mut admin).await?;
         raw_sql(AssertSqlSafe(format!("CREATE ROLE {WORKER} LOGIN"))).execute(&mut admin).await?;
@@ -50,8 +56,13 @@ impl Server {
     async fn prepare(&self, database: &Database, now: OffsetDateTime) -> Result<()> {
         Schema::new(database.options.clone(), self.schema.clone()).up(None).await?;
         let role = |name| RoleName::new(name).map_err(anyhow::Error::msg);
-        let roles =
-            Roles { owner: role("postgres")?, worker: role(WORKER)?, reader: None, sender: None };
+        let roles = Roles {
+            owner: role("postgres")?,
+            worker: role(WORKER)?,
+            reader: None,
+            sender: None,
+            operator: None,
+        };
         let mut connection = database.options.connect().await?;
         raw_sql(AssertSqlSafe(grants::sql(&self.schema, &roles))).execute(&mut connection).await?;
         // No contender spends time on making months.
@@ -67,16 +78,46 @@ impl Server {
     /// An empty database, instead of that of the run before. Dropping that one makes a checkpoint, so
     /// all runs begin alike.
     pub async fn fresh(&self) -> Result<Database> {
+        self.make(RUN).await
+    }
+
+    /// Another beside it.
+    pub async fn second(&self) -> Result<Database> {
+        self.make(SECOND).await
+    }
+
+    /// That of the last run.
+    pub fn last(&self) -> Database {
+        self.database(RUN)
+    }
+
+    /// A database with so many details and their reports, of 36 months.
+    pub async fn filled(&self, details: u64, now: OffsetDateTime) -> Result<Database> {
+        let database = self.fresh().await?;
+        if details > 0 {
+            let space = details * BYTES_OF_A_DETAIL;
+            cluster::demand_space(self.cluster.folder(), space, "BENCH_TABLE")?;
+            self.cluster.stop()?;
+            self.cluster.start(TO_FILL)?;
+            let options = database.options.clone().options([("search_path", self.schema.as_str())]);
+            fill::fill(&options, Mails::until(now, details), LOADERS).await?;
+            self.cluster.stop()?;
+            self.cluster.start(&[TO_MEASURE, &[TO_TELL]].concat())?;
+        }
+        Ok(database)
+    }
+
+    async fn make(&self, name: &str) -> Result<Database> {
         let mut admin = self.admin().await?;
         for sql in [
-            format!("DROP DATABASE IF EXISTS {RUN} WITH (FORCE)"),
-            format!("CREATE DATABASE {RUN} TEMPLATE {TEMPLATE}"),
+            format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"),
+            format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}"),
             "CHECKPOINT".to_owned(),
         ] {
             raw_sql(AssertSqlSafe(sql)).execute(&mut admin).await?;
         }
         admin.close().await?;
-        Ok(self.database(RUN))
+        Ok(self.database(name))
     }
 
     fn database(&self, name: &str) -> Database {
@@ -90,7 +131,7 @@ impl Server {
 
     /// The CPU time of all its processes, those that have ended included.
     pub fn cpu(&self) -> Result<Duration> {
-        process::cpu_with_children(self.pid)
+        process::cpu_with_children(self.cluster.pid()?)
     }
 
     /// A folder that goes with the cluster.
@@ -132,7 +173,7 @@ pub struct Watch(PgConnection);
 
 impl Watch {
     pub async fn written(&mut self) -> Result<Written> {
-        let (wal, disk) = sqlx::query_as(
+        let (wal, disk) = query_as(
             "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint, pg_database_size(current_database())",
         )
         .fetch_one(&mut self.0)
@@ -140,8 +181,20 @@ impl Watch {
         Ok(Written { wal, disk })
     }
 
-    pub async fn details(&mut self) -> Result<i64> {
-        let sql = "SELECT count(*) FROM aws_reports.aws_report_detail";
-        Ok(query_scalar(sql).fetch_one(&mut self.0).await?)
+    /// How many details and reports there are, and a hash of what they say.
+    pub async fn contents(&mut self) -> Result<Contents> {
+        Ok(query_as(CONTENTS).fetch_one(&mut self.0).await?)
     }
 }
+
+/// See [`Watch::contents`].
+pub type Contents = (i64, i64, i64, i64);
+
+/// Of a detail its identity; of a report all but when it was written.
+const CONTENTS: &str = "SELECT * FROM
+    (SELECT count(*), coalesce(bit_xor(hashtextextended(
+        ROW(report_id, id, \"timestamp\", event_type, message_id, \"from\", \"to\", subject)::text, 0)), 0)
+    FROM aws_reports.aws_report_detail) AS details,
+    (SELECT count(*), coalesce(bit_xor(hashtextextended(
+        (to_jsonb(report) - 'created_at' - 'updated_at')::text, 0)), 0)
+    FROM aws_reports.aws_reports AS report) AS reports";

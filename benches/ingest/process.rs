@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use procfs::Current as _;
 use procfs::process::{Process, all_processes};
 use tokio::process::{Child, Command};
 
@@ -16,7 +17,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts it with nothing of our environment but `PATH` and `HOME`; what it says goes to a file.
+    /// Starts it; what it says goes to a file.
     pub fn start(mut command: Command, log: PathBuf) -> Result<Self> {
         let file = std::fs::File::create(&log).with_context(|| log.display().to_string())?;
         let child = (command.stdin(Stdio::null()))
@@ -24,7 +25,7 @@ impl Running {
             .stderr(file)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("{:?}", command.as_std().get_program()))?;
+            .with_context(|| command.as_std().get_program().display().to_string())?;
         let pid = pid_of(&child)?;
         Ok(Self { child, pid, log })
     }
@@ -83,6 +84,11 @@ pub fn cpu(pid: i32) -> Result<Duration> {
     Ok(ticks(stat.utime + stat.stime))
 }
 
+/// The CPU time that this process has taken.
+pub fn own_cpu() -> Result<Duration> {
+    cpu(std::process::id().try_into()?)
+}
+
 /// The CPU time of a process and of its children, those included that have ended. PostgreSQL's
 /// processes are all children of one.
 pub fn cpu_with_children(pid: i32) -> Result<Duration> {
@@ -97,4 +103,10 @@ pub fn cpu_with_children(pid: i32) -> Result<Duration> {
 
 fn ticks(count: u64) -> Duration {
     Duration::from_millis(count * 1_000 / procfs::ticks_per_second().max(1))
+}
+
+/// What the machine's processor is called.
+pub fn cpu_model() -> Result<String> {
+    let info = procfs::CpuInfo::current()?;
+    Ok(info.model_name(0).unwrap_or("an unknown processor").to_owned())
 }

@@ -20,20 +20,19 @@ const MAILS: usize = 333;
 
 /// A stub with its messages; ends with this value.
 pub struct Queue {
-    /// For `AWS_ENDPOINT_URL`.
-    pub endpoint: String,
-    /// For `SQS_QUEUE_URL`.
-    pub url: String,
+    pub address: Address,
     child: Child,
     ask: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
 }
 
-/// What the stub says once its messages are there.
-#[derive(Debug, Serialize, Deserialize)]
-struct Ready {
-    endpoint: String,
-    url: String,
+/// Where a queue is. The stub says it once its messages are there.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Address {
+    /// For `AWS_ENDPOINT_URL`.
+    pub endpoint: String,
+    /// For `SQS_QUEUE_URL`.
+    pub url: String,
 }
 
 /// What became of its messages, so far.
@@ -54,10 +53,8 @@ impl Queue {
         let mut command = command(std::env::current_exe()?);
         command.arg("serve").arg(events.to_string()).arg(now.unix_timestamp().to_string());
         let (child, ask, answers) = spawn(command)?;
-        let (endpoint, url) = (String::new(), String::new());
-        let mut queue = Self { endpoint, url, child, ask, answers };
-        let ready: Ready = serde_json::from_str(&queue.answer().await?)?;
-        (queue.endpoint, queue.url) = (ready.endpoint, ready.url);
+        let mut queue = Self { address: Address::default(), child, ask, answers };
+        queue.address = serde_json::from_str(&queue.answer().await?)?;
         Ok(queue)
     }
 
@@ -95,7 +92,7 @@ pub async fn serve(events: u64, now: OffsetDateTime) -> Result<()> {
         stub.put(NAME, &bodies[..take]);
         left -= take;
     }
-    say(&Ready { endpoint: stub.endpoint().to_owned(), url })?;
+    say(&Address { endpoint: stub.endpoint().to_owned(), url })?;
     // On a thread of its own, so that the stub goes on.
     tokio::task::spawn_blocking(move || {
         for asked in std::io::stdin().lines() {
