@@ -21,7 +21,7 @@ test: ## Run all tests on a real PostgreSQL and a real LocalStack
 	cargo build --locked --workspace --tests
 	$(stack) run $(runner) --locked --workspace
 
-bench: ## Measure the worker against a queue in memory, on a PostgreSQL of its own (BENCH_EVENTS=20000: quickly)
+bench: ## Measure the worker beside its floors and its peers (BENCH_QUICK=1: in three minutes; BENCH_ONLY=worker,peers)
 	cargo bench --locked --bench ingest
 
 scale: ## Measure a database of 36 months and 50 million events (SCALE_DETAILS=1000000: in two minutes)

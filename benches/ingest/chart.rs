@@ -20,7 +20,7 @@ const BAR: i32 = 26;
 /// Above the bars.
 const HEAD: i32 = 40;
 /// Left of the bars.
-const NAMES: i32 = 430;
+const NAMES: i32 = 400;
 const CURVES: u32 = 230;
 const CONSUMER: RGBColor = RGBColor(0x1f, 0x6f, 0xb4);
 const POSTGRES: RGBColor = RGBColor(0x8f, 0xb8, 0xde);
@@ -59,12 +59,14 @@ fn bars_height(lines: &[&Line]) -> u32 {
 
 /// Events a second on the left; on the right the CPU of an event, of the consumer and of PostgreSQL.
 fn draw_bars(area: &Area<'_>, lines: &[&Line]) -> Result<()> {
-    let middle = NAMES + 270;
-    text(area, "events per second", (NAMES, 14), 17, HPos::Left)?;
-    text(area, "µs of CPU an event: consumer", (middle, 14), 17, HPos::Left)?;
-    text(area, "PostgreSQL", (middle + 220, 14), 17, HPos::Left)?;
-    area.draw(&Rectangle::new([(middle - 12, 10), (middle - 4, 18)], CONSUMER.filled()))?;
-    area.draw(&Rectangle::new([(middle + 208, 10), (middle + 216, 18)], POSTGRES.filled()))?;
+    let middle = NAMES + 255;
+    text(area, "events per second", (NAMES, 14), 16, HPos::Left)?;
+    text(area, "µs of CPU an event:", (middle, 14), 16, HPos::Left)?;
+    for (name, colour, across) in [("consumer", CONSUMER, 160), ("PostgreSQL", POSTGRES, 250)] {
+        let left = middle + across;
+        area.draw(&Rectangle::new([(left, 9), (left + 9, 18)], colour.filled()))?;
+        text(area, name, (left + 13, 14), 16, HPos::Left)?;
+    }
     let most_rate = most(lines.iter().map(|line| line.median.events_per_second));
     let cpu = |line: &&Line| line.median.client_cpu_us + line.median.postgres_cpu_us.unwrap_or(0.0);
     let most_cpu = most(lines.iter().map(cpu));
@@ -126,8 +128,8 @@ fn draw_curve(area: &Area<'_>, curve: &Curve) -> Result<()> {
     Ok(())
 }
 
-fn text(area: &Area<'_>, what: &str, at: (i32, i32), size: i32, side: HPos) -> Result<()> {
-    let style = ("sans-serif", size).into_font().color(&INK).pos(Pos::new(side, VPos::Center));
+fn text(area: &Area<'_>, what: &str, at: (i32, i32), size: i32, anchor: HPos) -> Result<()> {
+    let style = ("sans-serif", size).into_font().color(&INK).pos(Pos::new(anchor, VPos::Center));
     Ok(area.draw_text(what, &style, at)?)
 }
 

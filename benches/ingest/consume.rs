@@ -16,7 +16,7 @@ use super::queue::{Counts, Queue};
 /// How often the stub is asked.
 const TICK: Duration = Duration::from_millis(20);
 /// A run that deletes nothing for that long has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// One part of so many is over before the measurement begins: programs have started, statements are
 /// planned, code is compiled.
 pub const WARM_UP: u64 = 10;

@@ -22,7 +22,7 @@ pub const NODE: &str = "Node, one transaction per message";
 pub const PYTHON: &str = "Python, one transaction per ten messages";
 
 /// The worker's defaults.
-const POLLERS: u16 = 4;
+const POLLERS: u16 = 16;
 const WRITERS: u32 = 2;
 const BATCH_ROWS: usize = 1_000;
 /// So small that one connection spends its time on making commits safe: PostgreSQL is the limit, and
@@ -66,7 +66,7 @@ pub async fn run(bench: &Bench) -> Result<Vec<Line>> {
         .collect();
     for round in 1..=bench.settings.rounds() {
         for (line, (name, events, contender)) in lines.iter_mut().zip(&contenders) {
-            let cost = once(bench, &rows, *events, contender).await?;
+            let cost = Box::pin(once(bench, &rows, *events, contender)).await?;
             say!("round {round}: {name}: {}", cost.in_short());
             line.rounds.push(cost);
         }

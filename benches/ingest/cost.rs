@@ -1,5 +1,6 @@
 //! What a run cost, as the difference of two moments.
 
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -39,7 +40,8 @@ pub struct Moment {
 impl Cost {
     pub fn between(start: &Moment, end: &Moment) -> Self {
         let events = float(end.events - start.events);
-        let micros = |start: Duration, end: Duration| (end - start).as_secs_f64() * 1e6 / events;
+        let micros =
+            |start: Duration, end: Duration| end.saturating_sub(start).as_secs_f64() * 1e6 / events;
         let bytes = |of: fn(&Written) -> i64| {
             let grown = of(end.written.as_ref()?) - of(start.written.as_ref()?);
             Some(float(grown.max(0).unsigned_abs()) / events)
@@ -81,10 +83,10 @@ impl Cost {
             self.events_per_second, self.client_cpu_us
         );
         if let Some(postgres) = self.postgres_cpu_us {
-            text += &format!(", {postgres:.1} µs of PostgreSQL");
+            let _ = write!(text, ", {postgres:.1} µs of PostgreSQL");
         }
         if let Some(peak) = self.peak_memory_bytes {
-            text += &format!(", {:.1} MB", peak / 1e6);
+            let _ = write!(text, ", {:.1} MB", peak / 1e6);
         }
         text
     }

@@ -56,8 +56,13 @@ impl Server {
     async fn prepare(&self, database: &Database, now: OffsetDateTime) -> Result<()> {
         Schema::new(database.options.clone(), self.schema.clone()).up(None).await?;
         let role = |name| RoleName::new(name).map_err(anyhow::Error::msg);
-        let roles =
-            Roles { owner: role("postgres")?, worker: role(WORKER)?, reader: None, sender: None };
+        let roles = Roles {
+            owner: role("postgres")?,
+            worker: role(WORKER)?,
+            reader: None,
+            sender: None,
+            operator: None,
+        };
         let mut connection = database.options.connect().await?;
         raw_sql(AssertSqlSafe(grants::sql(&self.schema, &roles))).execute(&mut connection).await?;
         // No contender spends time on making months.

@@ -8,7 +8,7 @@ use super::cost::Cost;
 use super::{Bench, consume, say};
 
 const BATCH_ROWS: [u64; 6] = [100, 200, 500, 1_000, 2_000, 5_000];
-const POLLERS: [u64; 5] = [1, 2, 4, 8, 16];
+const POLLERS: [u64; 6] = [1, 2, 4, 8, 16, 32];
 const WORKERS: [u64; 3] = [1, 2, 4];
 
 /// What a run costs, by something that varies.

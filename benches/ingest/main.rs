@@ -221,7 +221,7 @@ async fn run(settings: Settings) -> Result<()> {
         postgresql: bench.server.version.clone(),
         cpu: process::cpu_model()?,
         cores: std::thread::available_parallelism()?.get(),
-        lines: contest::run(&bench).await?,
+        lines: Box::pin(contest::run(&bench)).await?,
         latency: None,
         memory: None,
         growth: Vec::new(),

@@ -104,6 +104,7 @@ async fn run(command: &mut Command) -> Result<()> {
     command.stdin(Stdio::null()).kill_on_drop(true);
     let output = command.output().await.with_context(|| format!("{command:?}"))?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{:?}: {said}", command.as_std().get_program());
+    let program = command.as_std().get_program().display();
+    ensure!(output.status.success(), "{program}: {said}");
     Ok(())
 }

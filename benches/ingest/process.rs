@@ -17,7 +17,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts it with nothing of our environment but `PATH` and `HOME`; what it says goes to a file.
+    /// Starts it; what it says goes to a file.
     pub fn start(mut command: Command, log: PathBuf) -> Result<Self> {
         let file = std::fs::File::create(&log).with_context(|| log.display().to_string())?;
         let child = (command.stdin(Stdio::null()))
@@ -25,7 +25,7 @@ impl Running {
             .stderr(file)
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("{:?}", command.as_std().get_program()))?;
+            .with_context(|| command.as_std().get_program().display().to_string())?;
         let pid = pid_of(&child)?;
         Ok(Self { child, pid, log })
     }

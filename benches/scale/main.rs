@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "it reports to a terminal")]
 #![expect(unreachable_pub, reason = "nothing here is reachable")]
 
+#[expect(dead_code, reason = "make bench uses the rest")]
 #[path = "../support/cluster.rs"]
 mod cluster;
 #[path = "../support/events.rs"]
@@ -116,7 +117,7 @@ async fn run(settings: &Settings, cluster: &Cluster) -> Result<Figures> {
 
     let mut figures = Figures::of(&full.options, settings.details).await?;
     questions::measure(&mut figures, &full.options, &samples).await?;
-    insert::measure(&mut figures, &full, &empty, &samples, now).await?;
+    Box::pin(insert::measure(&mut figures, &full, &empty, &samples, now)).await?;
     questions::timeline_of_new_mail(&mut figures, &empty.options).await?;
     questions::refresh(&mut figures, &full.options, &empty.options, mails).await?;
     Ok(figures)
