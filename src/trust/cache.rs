@@ -84,7 +84,8 @@ mod tests {
         let good = SigningCertificate::read(signer.pem.as_bytes(), None, &[], now());
         cache.put(url("good"), Known::Good(Arc::new(good.expect("good"))), now_);
         for number in 0..1_000 {
-            cache.put(url(&number.to_string()), Known::Bad("flaw"), now_);
+            let later = now_ + Duration::from_millis(number);
+            cache.put(url(&number.to_string()), Known::Bad("flaw"), later);
         }
         assert_eq!(cache.0.len(), MOST);
         assert!(matches!(cache.get(&url("good"), now_), Some(Known::Good(_))));
