@@ -17,16 +17,17 @@ use super::queue::{Counts, Queue};
 const TICK: Duration = Duration::from_millis(20);
 /// A run that deletes nothing for that long has failed.
 const PATIENCE: Duration = Duration::from_mins(1);
-/// One part of so many is over before the measurement begins: programs have started, statements are
-/// planned, code is compiled.
-pub const WARM_UP: u64 = 10;
+/// One part of so many is over before the measurement begins (programs have started, statements are
+/// planned, code is compiled), and one is left when it ends, so that as many messages are under way at
+/// the end as at the beginning.
+pub const PARTS: u64 = 5;
 
 /// What a run is shown while it goes on.
 pub type Look<'a> = dyn FnMut(Counts, &[Running]) -> Result<()> + 'a;
 
 /// One run of so many events, into an empty database. Measured from the moment when the stub has
-/// deleted a [`WARM_UP`]th of the messages until it has deleted them all; whatever the consumer, the
-/// rows must be those that the worker's own code makes.
+/// deleted the first of [`PARTS`] parts of the messages until it has all but the last; it goes on until
+/// all are deleted and, whatever the consumer, the rows must be those that the others make.
 pub async fn run(bench: &Bench, events: u64, consumers: &[Consumer]) -> Result<Cost> {
     let database = bench.server.fresh().await?;
     let cost = run_into(bench, &database, events, consumers, &mut |_, _| Ok(())).await?;
@@ -52,10 +53,11 @@ pub async fn run_into(
         let command = consumer.command(bench, &scene.queue.address, database)?;
         scene.running.push(Running::start(command, log)?);
     }
-    scene.until_left(events - events / WARM_UP, look).await?;
+    scene.until_left(events - events / PARTS, look).await?;
     let start = scene.moment().await?;
-    scene.until_left(0, look).await?;
+    scene.until_left(events / PARTS, look).await?;
     let end = scene.moment().await?;
+    scene.until_left(0, look).await?;
     let peak = scene.running.iter().map(Running::peak_memory).collect::<Result<Vec<_>>>()?;
     let counts = scene.queue.counts().await?;
     for consumer in scene.running {

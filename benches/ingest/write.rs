@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, ra
 use tokio::task::JoinSet;
 
 use super::Bench;
-use super::consume::WARM_UP;
+use super::consume::PARTS;
 use super::cost::{Cost, Moment};
 use super::database::{Database, Watch};
 use super::process;
@@ -46,7 +46,7 @@ pub async fn bare(
 ) -> Result<Cost> {
     let store = Arc::new(database.store(&bench.server.schema, connections).await?);
     let mut watch = database.watch().await?;
-    let warm_up = count / usize::try_from(WARM_UP)?;
+    let warm_up = count / usize::try_from(PARTS)?;
     write(&store, rows, 0..warm_up, connections, batch).await?;
     let start = moment(bench, &mut watch, warm_up).await?;
     write(&store, rows, warm_up..count, connections, batch).await?;
