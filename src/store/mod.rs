@@ -66,9 +66,14 @@ struct Statements {
     refresh_day: String,
 }
 
-/// Nine tenths of the client's patience for each statement.
+/// Nine tenths of the client's patience for each statement, and for the client's next one: the host of
+/// a worker may be gone without a word, and its transaction would keep its locks for hours.
 fn begin(timeout: Duration) -> String {
-    format!("BEGIN; SET LOCAL statement_timeout = {}", (timeout * 9 / 10).as_millis())
+    let millis = (timeout * 9 / 10).as_millis();
+    format!(
+        "BEGIN; SET LOCAL statement_timeout = {millis}; \
+         SET LOCAL idle_in_transaction_session_timeout = {millis}"
+    )
 }
 
 impl Store {
