@@ -1,7 +1,7 @@
 # The commands of this repository. `make demo` and `make test` need Rust and nothing else: they
 # install what is missing and leave nothing running that they did not find running.
 
-.PHONY: help demo test bench scale up down clean check checksums
+.PHONY: help demo test crash mutants soak fuzz bench scale up down clean check checksums
 .DEFAULT_GOAL := help
 
 stack := localstack/stack
@@ -20,6 +20,23 @@ demo: ## Send mail through LocalStack's SES and show what becomes of it in Postg
 test: ## Run all tests on a real PostgreSQL and a real LocalStack
 	cargo build --locked --workspace --tests
 	$(stack) run $(runner) --locked --workspace
+
+SEEDS ?= 200
+crash: ## Crash workers in as many ways as SEEDS says (200), and account for every event
+	CRASH_SEEDS='$(SEEDS)' $(stack) run cargo test --locked --test it -- crash_ --nocapture
+
+mutants: ## Break the worker on purpose and demand that the tests of crashes notice
+	$(stack) run tests/mutants/run
+
+soak: ## Ten minutes at full rate with faults and an outage: memory stays flat (SOAK_MINUTES=10)
+	cargo bench --locked --bench soak
+
+FUZZ_SECONDS ?= 300
+fuzz: ## Fuzz decode for FUZZ_SECONDS a target (needs nightly Rust and cargo-fuzz)
+	for target in decode_body decode_fields; do \
+	  mkdir -p tests/fuzz/corpus/$$target && cargo +nightly fuzz run --fuzz-dir tests/fuzz $$target \
+	    tests/fuzz/corpus/$$target tests/fuzz/seeds -- -max_total_time=$(FUZZ_SECONDS) -timeout=5 || exit 1; \
+	done
 
 bench: ## Measure the worker beside its floors and its peers (BENCH_QUICK=1: in three minutes; BENCH_ONLY=worker,peers)
 	cargo bench --locked --bench ingest

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 
 use super::exit::{FAILED, Failure, USAGE, failed};
 use super::{Cli, answer, until_signal};
 use crate::config::{Database, WorkerSettings};
 use crate::queue::{LONGEST_WAIT, Queue, SHORT_WAIT, Trouble};
 use crate::schema::Schema;
-use crate::store::Store;
+use crate::store::{self, Store};
 use crate::{http, metrics, schema, shutdown, worker};
 
 pub(super) async fn migrate_only(cli: &Cli) -> Result<(), Failure> {
@@ -86,7 +87,10 @@ async fn prepare(
     let status = if cli.worker.no_migrate {
         // Reading is enough, and goes through a pooler.
         let schema = Schema::new(database.options.clone(), database.schema.clone());
-        schema.require().await.map_err(|error| failed(format!("PostgreSQL: {error}")))?
+        let Ok(status) = timeout(database.timeout, schema.require()).await else {
+            return Err(failed(store::Error::Timeout(database.timeout.as_secs())));
+        };
+        status.map_err(|error| failed(format!("PostgreSQL: {error}")))?
     } else {
         let schema = Schema::new(database.migration_options.clone(), database.schema.clone());
         let (status, applied) =

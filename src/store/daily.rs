@@ -9,7 +9,8 @@ use super::Store;
 
 /// The snapshot of each statement must be its own: see `aws_report_daily_refresh`. A day of many
 /// millions of reports takes its time, and nobody waits for it.
-const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = '10min'";
+const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = '10min'; \
+    SET LOCAL idle_in_transaction_session_timeout = '1min'";
 
 impl Store {
     /// Days whose figures are out of date, the newest first, but for those counted less than

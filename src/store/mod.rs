@@ -12,12 +12,15 @@ mod replay;
 mod write;
 
 use std::collections::HashSet;
+use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, Transaction};
 use time::Date;
+use tokio::time::timeout;
 
 pub use alongside::{Alongside, Part, Retried};
 pub use backfill::{Batch, Failed};
@@ -66,9 +69,14 @@ struct Statements {
     refresh_day: String,
 }
 
-/// Nine tenths of the client's patience for each statement.
+/// Nine tenths of the client's patience for each statement, and for the client's next one: the host of
+/// a worker may be gone without a word, and its transaction would keep its locks for hours.
 fn begin(timeout: Duration) -> String {
-    format!("BEGIN; SET LOCAL statement_timeout = {}", (timeout * 9 / 10).as_millis())
+    let millis = (timeout * 9 / 10).as_millis();
+    format!(
+        "BEGIN; SET LOCAL statement_timeout = {millis}; \
+         SET LOCAL idle_in_transaction_session_timeout = {millis}"
+    )
 }
 
 impl Store {
@@ -126,7 +134,16 @@ impl Store {
     /// When PostgreSQL cannot be reached.
     pub async fn learn_kept(&self) -> Result<(), sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
-        let mut transaction = self.begin(&mut connection).await?;
+        let Ok(kept) = timeout(self.timeout, self.kept(&mut connection)).await else {
+            return Err(self.gave_up(connection));
+        };
+        let kept = kept?;
+        self.known(|known| known.kept = kept);
+        Ok(())
+    }
+
+    async fn kept(&self, connection: &mut PgConnection) -> Result<Kept, sqlx::Error> {
+        let mut transaction = self.begin(connection).await?;
         let rows: Vec<(String, Date)> =
             sqlx::query_as(AssertSqlSafe(self.statements.kept.as_str()))
                 .persistent(self.prepared)
@@ -134,9 +151,7 @@ impl Store {
                 .await?;
         transaction.commit().await?;
         let from = |what: &str| rows.iter().find(|(kind, _)| kind == what).map(|(_, from)| *from);
-        let kept = Kept { details_from: from("details"), reports_from: from("reports") };
-        self.known(|known| known.kept = kept);
-        Ok(())
+        Ok(Kept { details_from: from("details"), reports_from: from("reports") })
     }
 
     /// Creates the partitions of months (their first days) where there are none; tells how many.
@@ -147,10 +162,21 @@ impl Store {
         let mut connection = self.pool.acquire().await?;
         let mut created = 0;
         for month in months {
-            let ensured = self.create_month(&mut connection, *month).await?;
-            created += usize::from(ensured == Ensured::Created);
+            let Ok(ensured) =
+                timeout(self.timeout, self.create_month(&mut connection, *month)).await
+            else {
+                return Err(self.gave_up(connection));
+            };
+            created += usize::from(ensured? == Ensured::Created);
         }
         Ok(created)
+    }
+
+    /// Drops a connection that owes an answer: the network may have lost it for ever.
+    fn gave_up(&self, connection: PoolConnection<Postgres>) -> sqlx::Error {
+        drop(connection.detach());
+        let why = Error::Timeout(self.timeout.as_secs()).to_string();
+        sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, why))
     }
 
     /// In a transaction of its own, so that the lock on the parent is held for a moment only.
