@@ -1,7 +1,7 @@
 # The commands of this repository. `make demo` and `make test` need Rust and nothing else: they
 # install what is missing and leave nothing running that they did not find running.
 
-.PHONY: help demo test bench scale up down clean check checksums
+.PHONY: help demo test crash mutants bench scale up down clean check checksums
 .DEFAULT_GOAL := help
 
 stack := localstack/stack
@@ -20,6 +20,13 @@ demo: ## Send mail through LocalStack's SES and show what becomes of it in Postg
 test: ## Run all tests on a real PostgreSQL and a real LocalStack
 	cargo build --locked --workspace --tests
 	$(stack) run $(runner) --locked --workspace
+
+SEEDS ?= 200
+crash: ## Crash workers in as many ways as SEEDS says (200), and account for every event
+	CRASH_SEEDS='$(SEEDS)' $(stack) run cargo test --locked --test it -- crash_ --nocapture
+
+mutants: ## Break the worker on purpose and demand that the tests of crashes notice
+	$(stack) run tests/mutants/run
 
 bench: ## Measure the worker against a queue in memory, on a PostgreSQL of its own (BENCH_EVENTS=20000: quickly)
 	cargo bench --locked --bench ingest

@@ -12,6 +12,8 @@ mod baseline;
 mod cli;
 mod contract;
 mod crash;
+mod crash_points;
+mod crash_seeds;
 mod daily;
 mod dead_letters;
 mod dead_letters_command;

@@ -161,7 +161,8 @@ fn address(random: &mut fastrand::Rng, number: u64, at: usize) -> String {
     }
 }
 
-fn envelope(random: &mut fastrand::Rng, body: &Value, number: usize) -> String {
+/// Puts an event into one of the envelopes in which it may arrive.
+pub fn envelope(random: &mut fastrand::Rng, body: &Value, number: usize) -> String {
     match random.u32(..5) {
         0 => body.to_string(),
         1 => json!({"version": "0", "id": format!("eb-{number}"), "detail-type": "Email Event", "source": "aws.ses", "detail": body}).to_string(),

@@ -3,10 +3,13 @@
 pub mod database;
 pub mod event;
 pub mod generate;
+pub mod ledger;
 pub mod migrations;
 pub mod pooler;
 pub mod process;
+pub mod proxy;
 pub mod queue;
+pub mod rig;
 pub mod server;
 pub mod sns;
 

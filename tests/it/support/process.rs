@@ -123,6 +123,13 @@ impl Worker {
         assert!(sent.expect("kill starts").success());
     }
 
+    /// As `kill -9` does, and at once.
+    pub async fn kill(&mut self) {
+        // It may have ended already.
+        let _ = self.child.start_kill();
+        let _ = self.child.wait().await;
+    }
+
     /// Whether it still runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("the worker can be asked").is_none()
