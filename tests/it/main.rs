@@ -23,6 +23,7 @@ mod layers;
 mod logs;
 mod migrate;
 mod migrators;
+mod model;
 mod outage;
 mod pooler;
 mod readme;
