@@ -1,7 +1,7 @@
 # The commands of this repository. `make demo` and `make test` need Rust and nothing else: they
 # install what is missing and leave nothing running that they did not find running.
 
-.PHONY: help demo test crash mutants bench scale up down clean check checksums
+.PHONY: help demo test crash mutants fuzz bench scale up down clean check checksums
 .DEFAULT_GOAL := help
 
 stack := localstack/stack
@@ -27,6 +27,13 @@ crash: ## Crash workers in as many ways as SEEDS says (200), and account for eve
 
 mutants: ## Break the worker on purpose and demand that the tests of crashes notice
 	$(stack) run tests/mutants/run
+
+FUZZ_SECONDS ?= 300
+fuzz: ## Fuzz decode for FUZZ_SECONDS a target (needs nightly Rust and cargo-fuzz)
+	for target in decode_body decode_fields; do \
+	  mkdir -p tests/fuzz/corpus/$$target && cargo +nightly fuzz run --fuzz-dir tests/fuzz $$target \
+	    tests/fuzz/corpus/$$target tests/fuzz/seeds -- -max_total_time=$(FUZZ_SECONDS) -timeout=5 || exit 1; \
+	done
 
 bench: ## Measure the worker against a queue in memory, on a PostgreSQL of its own (BENCH_EVENTS=20000: quickly)
 	cargo bench --locked --bench ingest

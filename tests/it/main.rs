@@ -18,6 +18,7 @@ mod daily;
 mod dead_letters;
 mod dead_letters_command;
 mod faults;
+mod fuzz;
 mod http;
 mod layers;
 mod logs;
