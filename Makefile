@@ -1,7 +1,7 @@
 # The commands of this repository. `make demo` and `make test` need Rust and nothing else: they
 # install what is missing and leave nothing running that they did not find running.
 
-.PHONY: help demo test crash mutants fuzz bench scale up down clean check checksums
+.PHONY: help demo test crash mutants soak fuzz bench scale up down clean check checksums
 .DEFAULT_GOAL := help
 
 stack := localstack/stack
@@ -27,6 +27,9 @@ crash: ## Crash workers in as many ways as SEEDS says (200), and account for eve
 
 mutants: ## Break the worker on purpose and demand that the tests of crashes notice
 	$(stack) run tests/mutants/run
+
+soak: ## Ten minutes at full rate with faults and an outage: memory stays flat (SOAK_MINUTES=10)
+	cargo bench --locked --bench soak
 
 FUZZ_SECONDS ?= 300
 fuzz: ## Fuzz decode for FUZZ_SECONDS a target (needs nightly Rust and cargo-fuzz)
