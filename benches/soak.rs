@@ -148,16 +148,19 @@ async fn soak(
         tokio::time::sleep(Duration::from_millis(100)).await;
         ensure!(worker.try_wait()?.is_none(), "the worker has ended");
         let at = began.elapsed();
-        if samples.last().is_none_or(|last: &Sample| at - last.at >= Duration::from_secs(1)) {
+        if samples
+            .last()
+            .is_none_or(|last: &Sample| at.saturating_sub(last.at) >= Duration::from_secs(1))
+        {
             samples.push(Sample { at, kib: resident(pid)? });
         }
-        if settings.minutes >= 6 && stopped.is_none() && at > (lasts - OUTAGE) / 2 {
+        if settings.minutes >= 6 && stopped.is_none() && at > lasts.saturating_sub(OUTAGE) / 2 {
             eprintln!("soak: PostgreSQL stops after {} messages", stub.counts(QUEUE).deleted);
             cluster.stop()?;
             stopped = Some(began.elapsed());
         }
         if let (Some(since), None) = (stopped, away)
-            && began.elapsed() - since > OUTAGE
+            && began.elapsed().saturating_sub(since) > OUTAGE
         {
             cluster.start(&["max_wal_size=4GB"])?;
             away = Some((since, began.elapsed()));
@@ -214,7 +217,8 @@ fn report(
     deleted: u64,
 ) -> String {
     let mib = |kib: u64| format!("{}.{} MiB", kib / 1024, kib % 1024 * 10 / 1024);
-    let worked = lasted.saturating_sub(away.map_or(Duration::ZERO, |(from, to)| to - from));
+    let worked =
+        lasted.saturating_sub(away.map_or(Duration::ZERO, |(from, to)| to.saturating_sub(from)));
     let mut lines = vec![
         format!(
             "{deleted} of {} messages deleted in {} s at work: {} a second",
@@ -230,7 +234,7 @@ fn report(
     if let Some((from, to)) = away {
         lines.push(format!(
             "while PostgreSQL was away for {} s: {}",
-            (to - from).as_secs(),
+            to.saturating_sub(from).as_secs(),
             mib(peak(samples, from, to))
         ));
     }

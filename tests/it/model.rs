@@ -298,7 +298,9 @@ proptest! {
         let mut once = Tables::default();
         for fact in facts.iter().collect::<BTreeSet<_>>() {
             if let Outcome::Events(rows) = decode(&fact.body(0), None, &Rules::default(), world.now) {
-                rows.into_iter().for_each(|row| once.fold(row.report));
+                for row in rows {
+                    once.fold(row.report);
+                }
             }
         }
         prop_assert_eq!(world.tables.reports, once.reports, "the fold of each fact once");
