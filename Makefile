@@ -48,6 +48,7 @@ check: ## What CI demands beside the tests: format, lints, documentation
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --workspace --no-deps --document-private-items
+	git apply --check tests/mutants/*.patch
 
 checksums: ## Record a new migration's checksum; those of applied ones never change
 	cd migrations && sha256sum V*.sql >checksums
