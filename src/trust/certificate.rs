@@ -40,8 +40,7 @@ impl SigningCertificate {
     /// With `names`, it must have one of them, be meant for signatures, be no authority itself, and
     /// lead to one of `roots` by way of the certificates that came with it. Where none came, it was
     /// issued by an intermediate that we do not have, and its origin rests on the connection: TLS
-    /// from SNS's own host, checked against the same roots. (AWS's own SDK for Java 2.x builds no
-    /// chain at all.) Without `names` its origin is believed.
+    /// from SNS's own host, checked against the same roots. Without `names` its origin is believed.
     pub(super) fn read(
         pem: &[u8],
         names: Option<&[String]>,
