@@ -1,9 +1,9 @@
 //! The two calls that every message pays for, without what the SDK does beside sending them.
 //!
-//! The SDK costs some 300 µs a call for work that is the same each time (runtime plugins, endpoint
-//! rules, a tree of the answer). Endpoint, region, credentials with their cache, and connections stay the
-//! SDK's: a call that went through it lends them. Whatever is not a plain success is asked for again
-//! through the SDK, so its reading of errors, its retries and its correction of clocks hold here too.
+//! The SDK does work for each call that is the same each time: runtime plugins, endpoint rules, a tree
+//! of the answer. Endpoint, region, credentials with their cache, and connections stay the SDK's: a
+//! call that went through it lends them. Whatever is not a plain success is asked for again through the
+//! SDK, so its reading of errors, its retries and its correction of clocks hold here too.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
