@@ -39,10 +39,11 @@ async fn the_worker_outlives_postgresql_being_stopped_for_30_seconds() {
         assert!(worker.is_running(), "{}", worker.log());
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
+    // Six times their visibility timeout: what was held would be visible again.
     assert_eq!(
         queue.counts().await,
         at_rest,
-        "nothing is received or given back while PostgreSQL is away"
+        "nothing is received or given back while PostgreSQL is away, and what is held stays hidden"
     );
     assert!(at_rest.0 > 0, "the outage came in the middle");
     server.start_again().await;
@@ -57,8 +58,6 @@ async fn the_worker_outlives_postgresql_being_stopped_for_30_seconds() {
         (0, 0),
         "no message reached the redrive limit"
     );
-    // Held messages stayed hidden, six times their visibility timeout: none came a second time.
-    assert!(worker.log().contains("(0 not for the first time)"), "{}", worker.log());
 }
 
 #[tokio::test]
