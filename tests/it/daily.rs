@@ -298,6 +298,29 @@ async fn later_events_of_a_mail_are_hot_updates() {
     assert_eq!(told[0]["n_tup_hot_upd"], told[0]["n_tup_upd"], "{told:?}");
 }
 
+/// All mails of a page have their next event within minutes, often in one batch: it must have room for
+/// a second version of each.
+#[tokio::test]
+async fn the_deliveries_of_a_batch_are_hot_updates() {
+    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let jane = ["jane@example.com"];
+    let mails = || (0..200).map(message_id);
+    let sends: Vec<Value> = mails().map(|id| event::send(&id, &jane)).collect();
+    let deliveries = mails().map(|id| event::delivery(&id, &jane, &jane)).collect();
+    for events in [sends, deliveries] {
+        let bodies: Vec<String> = events.iter().map(Value::to_string).collect();
+        queue.send(&bodies).await;
+        Worker::until_idle(&database, &queue.url, &[]).await;
+    }
+    let updates = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = 'aws_reports'::regclass";
+    eventually("the updates are told", || async {
+        database.rows(updates).await[0]["n_tup_upd"].as_i64() == Some(200)
+    })
+    .await;
+    let told = database.rows(updates).await;
+    assert_eq!(told[0]["n_tup_hot_upd"], told[0]["n_tup_upd"], "{told:?}");
+}
+
 #[tokio::test]
 async fn each_question_has_its_index() {
     let database = Database::migrated().await;
