@@ -40,11 +40,12 @@ impl<'a> Json<'a> {
 
     /// The value of a string.
     pub(super) fn as_str(self) -> Option<Cow<'a, str>> {
-        let quoted = self.0.strip_prefix('"')?;
-        if !quoted.contains('\\') {
-            return quoted.strip_suffix('"').map(Cow::Borrowed);
+        let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
+        if inner.contains('\\') {
+            unescaped(inner).map(Cow::Owned)
+        } else {
+            Some(Cow::Borrowed(inner))
         }
-        serde_json::from_str(self.0).map(Cow::Owned).ok()
     }
 
     /// A string that says something: trimmed, and `None` where nothing is left.
@@ -209,6 +210,47 @@ impl Writer {
     }
 }
 
+/// What stands between the quotes of a string, its escapes resolved; `None` for half a surrogate pair,
+/// which is no character. Written into memory of the right size at once: a message is a string in a
+/// string, and full of escapes.
+fn unescaped(inner: &str) -> Option<String> {
+    let mut text = String::with_capacity(inner.len());
+    let mut rest = inner;
+    while let Some((before, escape)) = rest.split_once('\\') {
+        text.push_str(before);
+        let mut escaped = escape.chars();
+        text.push(match escaped.next()? {
+            'b' => '\u{8}',
+            'f' => '\u{c}',
+            'n' => '\n',
+            'r' => '\r',
+            't' => '\t',
+            'u' => {
+                let (character, after) = code_point(escape.get(1..)?)?;
+                escaped = after.chars();
+                character
+            }
+            itself => itself,
+        });
+        rest = escaped.as_str();
+    }
+    text.push_str(rest);
+    Some(text)
+}
+
+/// The character that the digits after `\u` name, with those of its second half, and what follows.
+fn code_point(digits: &str) -> Option<(char, &str)> {
+    let unit = |text: &str| u16::from_str_radix(text.get(..4)?, 16).ok();
+    let (first, rest) = (unit(digits)?, digits.get(4..)?);
+    if let Some(character) = char::from_u32(first.into()) {
+        return Some((character, rest));
+    }
+    let second = rest.strip_prefix("\\u")?;
+    let pair = [first, unit(second)?];
+    let character = char::decode_utf16(pair).next()?.ok()?;
+    Some((character, second.get(4..)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -241,6 +283,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn strings_are_read_as_serde_json_reads_them(
+            inner in r#"([a-zé😀]|\\["\\/bfnrt]|\\u00[0-7][0-9a-fA-F]|\\u[dD][89ab][0-9A-F]{2}|\\u[dD][cdef][0-9A-F]{2}){0,12}"#,
+        ) {
+            let text = format!("\"{inner}\"");
+            let read = Json::parse(&text).ok().and_then(Json::as_str).map(Cow::into_owned);
+            prop_assert_eq!(read, serde_json::from_str::<String>(&text).ok());
+        }
+
         #[test]
         fn what_is_written_is_read(fields in proptest::collection::btree_map(any::<String>(), any::<String>(), 0..5)) {
             let mut writer = Writer::with_capacity(0);
