@@ -17,6 +17,10 @@ const OF_UNSENT: &str = "
     ORDER BY coalesce(reject_at, rendering_failure_at, created_at)
     LIMIT $2 FOR UPDATE SKIP LOCKED";
 
+/// The host of a worker may be gone without a word, and its transaction would keep the locks of these
+/// rows for hours.
+const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '30s'";
+
 /// What was removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Removed {
@@ -40,7 +44,7 @@ pub async fn remove_reports(
     before: Date,
     most: u32,
 ) -> Result<Removed, sqlx::Error> {
-    let mut transaction = connection.begin().await?;
+    let mut transaction = connection.begin_with(BEGIN).await?;
     let mut reports: Vec<Uuid> = Vec::new();
     for select in [OF_SENT, OF_UNSENT] {
         if reports.is_empty() {
