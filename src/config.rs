@@ -298,6 +298,7 @@ pub struct ReplayArgs {
 const REPLAY_HELP: &str = "\
 Bodies may be one a line, one a file, in a JSON array, or one after another with nothing in between, as
 Firehose writes them; gzip is recognised. Whatever is no event becomes a dead letter, with its reason.
+An archive is your own: SNS_TOPIC_ARNS and VERIFY_SNS do not hold here, and no signature is asked for.
 
 A run that was interrupted goes on where it was when it is called again with the same files, and its sums
 count both runs; standard input begins anew. What was replayed to the end is replayed again, which changes
