@@ -25,14 +25,18 @@ pub const PARTS: u64 = 5;
 /// What a run is shown while it goes on.
 pub type Look<'a> = dyn FnMut(Counts, &[Running]) -> Result<()> + 'a;
 
-/// One run of so many events, into an empty database. Measured from the moment when the stub has
+/// One run of so many events, into a database without rows. Measured from the moment when the stub has
 /// deleted the first of [`PARTS`] parts of the messages until it has all but the last; it goes on until
 /// all are deleted and, whatever the consumer, the rows must be those that the others make.
-pub async fn run(bench: &Bench, events: u64, consumers: &[Consumer]) -> Result<Cost> {
-    let database = bench.server.fresh().await?;
-    let cost = run_into(bench, &database, events, consumers, &mut |_, _| Ok(())).await?;
+pub async fn run(
+    bench: &Bench,
+    database: &Database,
+    events: u64,
+    consumers: &[Consumer],
+) -> Result<Cost> {
+    let cost = run_into(bench, database, events, consumers, &mut |_, _| Ok(())).await?;
     if consumers.iter().all(Consumer::stores) {
-        bench.demand_same_rows(&database, events).await?;
+        bench.demand_same_rows(database, events).await?;
     }
     Ok(cost)
 }

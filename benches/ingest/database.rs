@@ -26,6 +26,7 @@ const SECOND: &str = "ingest_second";
 const WORKER: &str = "ses_reports_worker";
 /// When a row was committed is how latency is found out.
 const TO_TELL: &str = "track_commit_timestamp=on";
+const FAR_AWAY: Duration = Duration::from_millis(100);
 /// A detail with its share of its report, in the tables and their indexes, and room to work.
 const BYTES_OF_A_DETAIL: u64 = 750;
 /// Sessions that fill a database at once.
@@ -79,6 +80,23 @@ impl Server {
     /// all runs begin alike.
     pub async fn fresh(&self) -> Result<Database> {
         self.make(RUN).await
+    }
+
+    /// The same, where each batch takes [`FAR_AWAY`] longer: as with a synchronous replica or storage
+    /// far away, PostgreSQL is what one waits for, however much CPU is left.
+    pub async fn far_away(&self) -> Result<Database> {
+        let database = self.fresh().await?;
+        let mut connection = database.options.connect().await?;
+        let sql = format!(
+            "CREATE FUNCTION public.wait() RETURNS trigger LANGUAGE plpgsql AS
+                $$ BEGIN PERFORM pg_sleep({}); RETURN NULL; END $$;
+            CREATE TRIGGER wait AFTER INSERT ON aws_reports.aws_report_detail
+                FOR EACH STATEMENT EXECUTE FUNCTION public.wait()",
+            FAR_AWAY.as_secs_f64()
+        );
+        raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await?;
+        connection.close().await?;
+        Ok(database)
     }
 
     /// Another beside it.

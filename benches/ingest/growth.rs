@@ -40,7 +40,8 @@ pub async fn measure(bench: &Bench, events: u64) -> Result<Vec<Curve>> {
     ] {
         let mut curve = Curve { by, points: Vec::new() };
         for (value, consumers) in points {
-            let cost = consume::run(bench, events, &consumers).await?;
+            let database = bench.server.fresh().await?;
+            let cost = consume::run(bench, &database, events, &consumers).await?;
             say!("{value} {by}: {}", cost.in_short());
             curve.points.push((value, cost));
         }

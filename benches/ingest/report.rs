@@ -48,7 +48,7 @@ impl Report {
             |other| ratio(&self.lines, contest::WORKER, other, |cost| cost.events_per_second);
         let cpu_by = |other| ratio(&self.lines, contest::WORKER, other, |cost| cost.client_cpu_us);
         let database_bound =
-            ratio(&self.lines, contest::SMALL, contest::SMALL_BARE, |cost| cost.events_per_second);
+            ratio(&self.lines, contest::FAR, contest::FAR_BARE, |cost| cost.events_per_second);
         // The longest run at full load; what the kernel calls the peak lags behind.
         let long = self.memory.as_ref().map(|memory| {
             memory

@@ -23,9 +23,10 @@ pub const TO_FILL: &[&str] = &[
 ];
 
 /// As a server in use: PostgreSQL's defaults (`fsync`, full-page images, autovacuum) but for the
-/// cache, and no checkpoint halfway through a measurement.
+/// cache, and no checkpoint halfway through a measurement; files of the WAL are used again, as they
+/// are once a server has run for a while.
 pub const TO_MEASURE: &[&str] =
-    &["shared_buffers=4GB", "max_wal_size=16GB", "checkpoint_timeout=1h"];
+    &["shared_buffers=4GB", "min_wal_size=4GB", "max_wal_size=16GB", "checkpoint_timeout=1h"];
 
 /// Stopped with this value, and deleted unless its folder was named.
 pub struct Cluster {
