@@ -14,8 +14,8 @@ help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
 
 demo: ## Send mail through LocalStack's SES and show what becomes of it in PostgreSQL
-	cargo build --release --locked
-	$(stack) run localstack/demo '$(target)/release/ses-reports'
+	cargo build --locked
+	$(stack) run localstack/demo '$(target)/debug/ses-reports'
 
 test: ## Run all tests on a real PostgreSQL and a real LocalStack
 	cargo build --locked --workspace --tests
