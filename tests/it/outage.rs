@@ -22,7 +22,11 @@ async fn the_worker_outlives_postgresql_being_stopped_for_30_seconds() {
         })
         .collect();
     queue.send(&bodies).await;
-    let mut worker = Worker::start(&database, &queue.url, &["--exit-when-idle", "8"]);
+    let mut worker = Worker::start(
+        &database,
+        &queue.url,
+        &["--visibility-timeout", "10", "--exit-when-idle", "13"],
+    );
     eventually("a part of the messages is written", || async {
         database.one::<i64>("SELECT count(*) FROM aws_report_detail").await > 500
     })
@@ -39,7 +43,7 @@ async fn the_worker_outlives_postgresql_being_stopped_for_30_seconds() {
         assert!(worker.is_running(), "{}", worker.log());
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    // Six times their visibility timeout: what was held would be visible again.
+    // Three times their visibility timeout: what was held would be visible again.
     assert_eq!(
         queue.counts().await,
         at_rest,

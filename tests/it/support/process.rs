@@ -8,7 +8,7 @@ use tokio::process::{Child, Command};
 use super::database::Database;
 
 /// How long anything here may take before the test fails.
-pub const PATIENCE: Duration = Duration::from_mins(2);
+pub const PATIENCE: Duration = Duration::from_mins(5);
 
 /// A run that has ended.
 #[derive(Debug)]
