@@ -132,7 +132,7 @@ pub struct WorkerArgs {
     pub writers: u16,
 
     /// Write a batch at this many rows
-    #[arg(long, env, default_value_t = 1_000, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    #[arg(long, env, default_value_t = 500, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(1..=50_000))]
     pub batch_rows: u32,
 
     /// Write a batch at this many bytes of message bodies

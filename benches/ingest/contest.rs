@@ -27,7 +27,7 @@ pub const PYTHON: &str = "Python, one transaction per ten messages";
 /// The worker's defaults.
 const POLLERS: u16 = 16;
 const WRITERS: u32 = 2;
-const BATCH_ROWS: usize = 1_000;
+const BATCH_ROWS: usize = 500;
 /// So small that whatever is done once a batch shows, in the worker and in PostgreSQL.
 const SMALL_BATCH: usize = 20;
 

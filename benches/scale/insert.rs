@@ -27,7 +27,7 @@ const FEW_IMAGES: f64 = 0.1;
 /// A server in use holds the indexes whose keys are random. The others grow at their end.
 const WARM: &str = "CREATE EXTENSION IF NOT EXISTS pg_prewarm SCHEMA public;
     SELECT public.pg_prewarm('aws_reports_user_email'), public.pg_prewarm('aws_reports_user_id')";
-/// Three events each: the default of `BATCH_ROWS`, but for one.
+/// Three events each.
 const MAILS: usize = 333;
 
 /// A write, and the WAL from and to where it went.

@@ -25,7 +25,7 @@ fn settings(trust: trust::Settings) -> WorkerSettings {
     WorkerSettings {
         pollers: 4,
         writers: usize::from(WRITERS),
-        batch_rows: 1_000,
+        batch_rows: 500,
         batch_bytes: 8 * 1024 * 1024,
         batch_linger: Duration::from_millis(50),
         max_in_flight: 5_000,
