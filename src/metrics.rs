@@ -17,8 +17,8 @@ mod names {
     pub const DEAD_LETTERS: &str = "ses_reports_dead_letters_total";
     pub const MESSAGES_TRUSTED: &str = "ses_reports_messages_trusted_total";
     pub const MESSAGES_REFUSED: &str = "ses_reports_messages_refused_total";
-    pub const MESSAGES_DOUBTED: &str = "ses_reports_messages_doubted_total";
-    pub const MESSAGES_UNSETTLED: &str = "ses_reports_messages_unsettled";
+    pub const MESSAGES_UNVERIFIED: &str = "ses_reports_messages_unverified_total";
+    pub const MESSAGES_AWAITING_CERTIFICATE: &str = "ses_reports_messages_awaiting_certificate";
     pub const CERTIFICATE_FAILURES: &str = "ses_reports_certificate_failures_total";
     pub const DETAILS_NEW: &str = "ses_reports_details_new_total";
     pub const DETAILS_KNOWN: &str = "ses_reports_details_known_total";
@@ -56,7 +56,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         (MESSAGES_TRUSTED, "Messages whose topic and signature were checked and found good"),
         (MESSAGES_REFUSED, "Messages that are not trusted and became dead letters, by reason"),
         (
-            MESSAGES_DOUBTED,
+            MESSAGES_UNVERIFIED,
             "Messages that are not trusted and were written all the same, by reason",
         ),
         (
@@ -75,7 +75,10 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         describe_counter!(name, text);
     }
     describe_gauge!(MESSAGES_HELD, "Messages received and not yet deleted");
-    describe_gauge!(MESSAGES_UNSETTLED, "Of those, messages that wait for a signing certificate");
+    describe_gauge!(
+        MESSAGES_AWAITING_CERTIFICATE,
+        "Of those, messages that wait for a signing certificate"
+    );
     describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "Time that a transaction took");
     describe_histogram!(BATCH_MESSAGES, "Messages that a transaction wrote");
     describe_histogram!(
@@ -104,6 +107,6 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         metrics::counter!(name).absolute(0);
     }
     metrics::gauge!(MESSAGES_HELD).set(0.0);
-    metrics::gauge!(MESSAGES_UNSETTLED).set(0.0);
+    metrics::gauge!(MESSAGES_AWAITING_CERTIFICATE).set(0.0);
     Ok(handle)
 }

@@ -1,12 +1,12 @@
-//! Trust at the door: which messages may speak for SES, by their topic and by SNS's signature.
+//! Which messages are accepted, by the topic that sent them and by SNS's signature.
 //!
-//! The queue's policy says who may send to it. Who does not want to rest on that alone says which
-//! topics are his (`SNS_TOPIC_ARNS`) and has signatures verified (`VERIFY_SNS`). Only what stands
-//! directly in the queue counts: the SNS envelope itself, not one inside another wrapping. No URL
-//! of a message is ever visited but that of a signing certificate, at SNS's own hosts (`pin`).
+//! The queue's policy says who may send to it. An operator who does not want to rely on that policy
+//! alone lists the topics to accept (`SNS_TOPIC_ARNS`) and has signatures verified (`VERIFY_SNS`).
+//! Only the outermost SNS envelope of a message is checked, not one inside another wrapping. The only
+//! URL that is ever fetched is that of a signing certificate, at SNS's own hosts (`pin`).
 //!
-//! Judging a message does no I/O: `envelope`, `pin` and `certificate` are pure, and [`Door::judge`]
-//! asks them and what is known of certificates (`cache`). [`Door::learn`] fetches one (`fetch`).
+//! Judging a message does no I/O: `envelope`, `pin` and `certificate` are pure, and [`Verifier::judge`]
+//! asks them and what is known of certificates (`cache`). [`Verifier::learn`] fetches one (`fetch`).
 
 mod cache;
 mod certificate;
@@ -59,12 +59,12 @@ pub enum Verify {
 pub enum Verdict {
     /// It may be written: it is all that was asked for.
     Trusted,
-    /// It may be written, and somebody should know why it should not.
-    Doubted(Rejection),
+    /// It is written and logged: it fails a check, but `VERIFY_SNS=warn` only reports failures.
+    AcceptedWithWarning(Rejection),
     /// It becomes a dead letter.
     Refused(Rejection),
-    /// Ask again after [`Door::learn`] of this.
-    Unsettled(CertificateUrl),
+    /// Its certificate is not known yet: judge it again after [`Verifier::learn`] of this URL.
+    AwaitsCertificate(CertificateUrl),
 }
 
 /// Whether a certificate could be asked for.
@@ -76,9 +76,9 @@ pub enum Learned {
     Away(String),
 }
 
-/// Who may come in.
+/// Checks messages against what the operator asked for.
 #[derive(Debug)]
-pub struct Door {
+pub struct Verifier {
     settings: Settings,
     roots: Vec<TrustAnchor<'static>>,
     /// Made when it is needed for the first time.
@@ -86,7 +86,7 @@ pub struct Door {
     cache: Mutex<Cache>,
 }
 
-impl Door {
+impl Verifier {
     /// With the roots of this machine. Says so in the log if it believes an emulator.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
@@ -108,7 +108,7 @@ impl Door {
 
     /// Whether anything is asked of messages at all.
     #[must_use]
-    pub fn is_guarded(&self) -> bool {
+    pub fn is_active(&self) -> bool {
         self.verifies() || !self.settings.topics.is_empty()
     }
 
@@ -120,7 +120,7 @@ impl Door {
 
     /// Whether a message waits for a certificate that is away.
     #[must_use]
-    pub fn is_patient(&self) -> bool {
+    pub fn is_enforcing(&self) -> bool {
         self.settings.verify == Verify::Enforce
     }
 
@@ -138,9 +138,9 @@ impl Door {
         }
         match self.check_signature(envelope.as_ref(), now) {
             Ok(()) => Verdict::Trusted,
-            Err(Doubt::Unsettled(url)) => Verdict::Unsettled(url),
-            Err(Doubt::Rejected(rejection)) if self.is_patient() => Verdict::Refused(rejection),
-            Err(Doubt::Rejected(rejection)) => Verdict::Doubted(rejection),
+            Err(Doubt::AwaitsCertificate(url)) => Verdict::AwaitsCertificate(url),
+            Err(Doubt::Rejected(rejection)) if self.is_enforcing() => Verdict::Refused(rejection),
+            Err(Doubt::Rejected(rejection)) => Verdict::AcceptedWithWarning(rejection),
         }
     }
 
@@ -199,10 +199,10 @@ impl Door {
         let certificate = match known {
             Some(Known::Good(certificate)) => certificate,
             Some(Known::Bad(flaw)) => return Err(unverifiable(flaw)),
-            Some(Known::Away) if !self.is_patient() => {
+            Some(Known::Away) if !self.is_enforcing() => {
                 return Err(unverifiable("its certificate could not be fetched"));
             }
-            Some(Known::Away) | None => return Err(Doubt::Unsettled(url)),
+            Some(Known::Away) | None => return Err(Doubt::AwaitsCertificate(url)),
         };
         certificate.check_dates(now).map_err(unverifiable)?;
         if certificate.has_signed(&to_sign, version, &signature) {
@@ -221,7 +221,7 @@ impl Door {
 /// Why a signature says nothing, or nothing yet.
 enum Doubt {
     Rejected(Rejection),
-    Unsettled(CertificateUrl),
+    AwaitsCertificate(CertificateUrl),
 }
 
 fn because(reason: Reason, detail: impl Into<String>) -> Rejection {

@@ -139,26 +139,26 @@ fn confirmation() -> Value {
     })
 }
 
-/// A door that knows the certificate of the first key.
-fn door(verify: Verify, topics: &[&str]) -> Door {
+/// A verifier that knows the certificate of the first key.
+fn verifier(verify: Verify, topics: &[&str]) -> Verifier {
     let topics = topics.iter().map(|arn| arn.parse().expect("a topic")).collect();
-    let door = Door::new(Settings { topics, verify, emulator: None });
+    let verifier = Verifier::new(Settings { topics, verify, emulator: None });
     let root = Authority::root();
     let pem = Signer::issued_by(&root).pem;
     let read = SigningCertificate::read(pem.as_bytes(), Some(&names()), &[root.anchor()], now());
     let good = Known::Good(Arc::new(read.expect("a good one")));
-    door.cache().put(url("a"), good, Instant::now());
-    door
+    verifier.cache().put(url("a"), good, Instant::now());
+    verifier
 }
 
-static ENFORCING: LazyLock<Door> = LazyLock::new(|| door(Verify::Enforce, &[]));
+static ENFORCING: LazyLock<Verifier> = LazyLock::new(|| verifier(Verify::Enforce, &[]));
 
-fn verdict(door: &Door, body: &Value) -> Verdict {
-    door.judge(&body.to_string(), now())
+fn verdict(verifier: &Verifier, body: &Value) -> Verdict {
+    verifier.judge(&body.to_string(), now())
 }
 
-fn refused(door: &Door, body: &str) -> Option<Reason> {
-    match door.judge(body, now()) {
+fn refused(verifier: &Verifier, body: &str) -> Option<Reason> {
+    match verifier.judge(body, now()) {
         Verdict::Refused(rejection) => Some(rejection.reason),
         _ => None,
     }
@@ -175,14 +175,14 @@ fn what_sns_signed_is_trusted() {
 /// Signed once with Python's `cryptography`, since nothing here signs with SHA-1 any more.
 #[test]
 fn version_one_is_sha_1() {
-    let door = Door::new(Settings { verify: Verify::Enforce, ..Settings::default() });
+    let verifier = Verifier::new(Settings { verify: Verify::Enforce, ..Settings::default() });
     let pem = include_bytes!("testdata/version1.pem");
     let read = SigningCertificate::read(pem, Some(&names()), &[], now()).expect("a good one");
-    door.cache().put(url("a"), Known::Good(Arc::new(read)), Instant::now());
+    verifier.cache().put(url("a"), Known::Good(Arc::new(read)), Instant::now());
     let body = include_str!("testdata/version1.json");
-    assert!(matches!(door.judge(body, now()), Verdict::Trusted));
+    assert!(matches!(verifier.judge(body, now()), Verdict::Trusted));
     for (from, to) in [("\"1\"", "\"2\""), ("jane", "joan")] {
-        assert_eq!(refused(&door, &body.replace(from, to)), Some(Reason::Forged));
+        assert_eq!(refused(&verifier, &body.replace(from, to)), Some(Reason::Forged));
     }
 }
 
@@ -229,17 +229,19 @@ fn each_doubt_has_its_reason() {
 
 #[test]
 fn a_certificate_that_is_unknown_is_asked_for_and_one_that_is_none_is_not() {
-    let door = door(Verify::Enforce, &[]);
+    let verifier = verifier(Verify::Enforce, &[]);
     let mut body = notification();
     body["SigningCertURL"] = json!(url("b").as_str());
     let body = sign(body, 0);
-    assert!(matches!(verdict(&door, &body), Verdict::Unsettled(unknown) if unknown == url("b")));
-    door.cache().put(url("b"), Known::Away, Instant::now());
-    assert!(matches!(verdict(&door, &body), Verdict::Unsettled(_)), "it waits");
-    door.cache().put(url("b"), Known::Bad("its certificate has expired"), Instant::now());
-    assert_eq!(refused(&door, &body.to_string()), Some(Reason::Unverifiable));
+    assert!(
+        matches!(verdict(&verifier, &body), Verdict::AwaitsCertificate(unknown) if unknown == url("b"))
+    );
+    verifier.cache().put(url("b"), Known::Away, Instant::now());
+    assert!(matches!(verdict(&verifier, &body), Verdict::AwaitsCertificate(_)), "it waits");
+    verifier.cache().put(url("b"), Known::Bad("its certificate has expired"), Instant::now());
+    assert_eq!(refused(&verifier, &body.to_string()), Some(Reason::Unverifiable));
     let later = now() + time::Duration::days(366);
-    let verdict = door.judge(&sign(notification(), 0).to_string(), later);
+    let verdict = verifier.judge(&sign(notification(), 0).to_string(), later);
     assert!(
         matches!(verdict, Verdict::Refused(rejection) if rejection.reason == Reason::Unverifiable)
     );
@@ -247,41 +249,41 @@ fn a_certificate_that_is_unknown_is_asked_for_and_one_that_is_none_is_not() {
 
 #[test]
 fn a_warning_door_refuses_nothing_and_waits_for_nothing() {
-    let door = door(Verify::Warn, &[]);
-    assert!(matches!(verdict(&door, &sign(notification(), 0)), Verdict::Trusted));
-    let verdict_of = |body: &Value| verdict(&door, body);
-    assert!(matches!(verdict_of(&sign(notification(), 1)), Verdict::Doubted(_)));
-    assert!(matches!(verdict_of(&event()), Verdict::Doubted(_)));
+    let verifier = verifier(Verify::Warn, &[]);
+    assert!(matches!(verdict(&verifier, &sign(notification(), 0)), Verdict::Trusted));
+    let verdict_of = |body: &Value| verdict(&verifier, body);
+    assert!(matches!(verdict_of(&sign(notification(), 1)), Verdict::AcceptedWithWarning(_)));
+    assert!(matches!(verdict_of(&event()), Verdict::AcceptedWithWarning(_)));
     let mut body = notification();
     body["SigningCertURL"] = json!(url("b").as_str());
     let body = sign(body, 0);
-    assert!(matches!(verdict_of(&body), Verdict::Unsettled(_)), "asked for once");
-    door.cache().put(url("b"), Known::Away, Instant::now());
-    assert!(matches!(verdict_of(&body), Verdict::Doubted(_)));
+    assert!(matches!(verdict_of(&body), Verdict::AwaitsCertificate(_)), "asked for once");
+    verifier.cache().put(url("b"), Known::Away, Instant::now());
+    assert!(matches!(verdict_of(&body), Verdict::AcceptedWithWarning(_)));
 }
 
 #[test]
 fn only_the_listed_topics_may_send() {
     let other = TOPIC.replace("events", "others");
-    let door = door(Verify::Off, &[TOPIC, "arn:aws:sns:us-east-1:123456789012:more"]);
+    let verifier = verifier(Verify::Off, &[TOPIC, "arn:aws:sns:us-east-1:123456789012:more"]);
     let from = |topic: Value| {
         let mut body = notification();
         body["TopicArn"] = topic;
-        refused(&door, &body.to_string())
+        refused(&verifier, &body.to_string())
     };
     assert_eq!(from(json!(TOPIC)), None);
     assert_eq!(from(json!(other)), Some(Reason::OtherTopic));
     assert_eq!(from(json!(format!("{TOPIC} "))), Some(Reason::OtherTopic));
     assert_eq!(from(json!(null)), Some(Reason::NoTopic));
-    assert_eq!(refused(&door, &event().to_string()), Some(Reason::NoTopic));
-    assert_eq!(refused(&door, "not JSON"), Some(Reason::NoTopic));
+    assert_eq!(refused(&verifier, &event().to_string()), Some(Reason::NoTopic));
+    assert_eq!(refused(&verifier, "not JSON"), Some(Reason::NoTopic));
 }
 
 #[test]
 fn an_open_door_asks_nothing() {
-    let door = Door::new(Settings::default());
-    assert!(!door.is_guarded());
-    assert!(matches!(door.judge("anything", now()), Verdict::Trusted));
+    let verifier = Verifier::new(Settings::default());
+    assert!(!verifier.is_active());
+    assert!(matches!(verifier.judge("anything", now()), Verdict::Trusted));
 }
 
 /// The part of an outcome that the envelope decides on, too.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::gate::Gate;
-use super::shared_backoff::SharedBackoff;
+use super::flow::gate::Gate;
+use super::flow::shared_backoff::SharedBackoff;
 
 /// Longer than any wait of a healthy worker: a long poll with its time-out, a transaction with
 /// its own, the longest back-off.

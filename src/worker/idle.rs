@@ -9,7 +9,7 @@ use super::Shared;
 
 /// Since when nothing has happened.
 #[derive(Debug)]
-pub(super) struct Quiet(Mutex<State>);
+pub(super) struct IdleTracker(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
@@ -18,13 +18,13 @@ struct State {
     confirmed: bool,
 }
 
-impl Default for Quiet {
+impl Default for IdleTracker {
     fn default() -> Self {
         Self(Mutex::new(State { since: Instant::now(), confirmed: false }))
     }
 }
 
-impl Quiet {
+impl IdleTracker {
     /// Something arrived, or something is wrong: neither is idleness.
     pub(super) fn disturb(&self) {
         *self.state() = State { since: Instant::now(), confirmed: false };
@@ -36,7 +36,7 @@ impl Quiet {
         state.confirmed |= asked >= state.since;
     }
 
-    /// How long it has been quiet by the queue's own word; zero where the queue has not answered.
+    /// How long it has been idle by the queue's own word; zero where the queue has not answered.
     fn lasted(&self) -> Duration {
         let state = self.state();
         if state.confirmed { state.since.elapsed() } else { Duration::ZERO }
@@ -54,7 +54,7 @@ pub(super) async fn stop_when_idle(shared: Arc<Shared>, idle: Duration) {
     loop {
         tokio::time::sleep(pause).await;
         let nothing_held = shared.budget.held() == 0 && !shared.health.gate.is_closed();
-        if nothing_held && shared.quiet.lasted() >= idle {
+        if nothing_held && shared.idle.lasted() >= idle {
             tracing::info!(seconds = idle.as_secs(), "idle");
             shared.stop.cancel();
             return;
@@ -67,16 +67,16 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn quiet_needs_the_word_of_the_queue() {
-        let quiet = Quiet::default();
+    async fn idle_needs_the_word_of_the_queue() {
+        let idle = IdleTracker::default();
         let before = Instant::now();
         tokio::time::advance(Duration::from_secs(5)).await;
-        assert_eq!(quiet.lasted(), Duration::ZERO, "the queue has said nothing");
-        quiet.confirm(before);
-        assert_eq!(quiet.lasted(), Duration::from_secs(5));
-        quiet.disturb();
-        quiet.confirm(before);
+        assert_eq!(idle.lasted(), Duration::ZERO, "the queue has said nothing");
+        idle.confirm(before);
+        assert_eq!(idle.lasted(), Duration::from_secs(5));
+        idle.disturb();
+        idle.confirm(before);
         tokio::time::advance(Duration::from_secs(5)).await;
-        assert_eq!(quiet.lasted(), Duration::ZERO, "that receive began before the disturbance");
+        assert_eq!(idle.lasted(), Duration::ZERO, "that receive began before the disturbance");
     }
 }

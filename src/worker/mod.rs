@@ -4,29 +4,19 @@
 //! pollers ──▶ writers ──▶ deleter        leases: what is received and not yet written stays hidden
 //!  receive     gather      ten a call    gate:   who may receive now
 //!  decode      write                     budget: how much may be held at once
-//!                                       crew:   how many poll now
+//!                                       limiter: how many poll now
 //! ```
-//! What is received passes the `door`, which is open unless the operator asks for trust.
+//! What is received passes `way/verification`, which does nothing unless the operator asks for trust.
 //! A message is moved along as a `Pending`; wherever one is dropped unwritten, its lease
 //! remembers to give it back.
 
-mod backfill;
-mod crew;
-mod daily;
-mod deleter;
-mod door;
-mod gate;
+mod background;
+mod flow;
 mod health;
 mod idle;
-mod leases;
-mod maintenance;
-mod pending;
-mod poller;
-mod retention;
-mod shared_backoff;
-mod sparingly;
+mod log_throttle;
 mod stats;
-mod writer;
+mod way;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,16 +30,18 @@ use crate::config::WorkerSettings;
 use crate::decode::Rules;
 use crate::queue::Queue;
 use crate::store::Store;
-use crate::trust::Door;
-use crew::Crew;
+use crate::trust::Verifier;
+pub use background::retention::Owner;
+use background::{backfill, daily, months, retention};
+use flow::budget::Budget;
+use flow::leases::{self, Leases};
+use flow::poll_limiter::PollLimiter;
 pub use health::Health;
-use idle::Quiet;
-use leases::Leases;
-use pending::Budget;
-use poller::LatePolls;
-pub use retention::Owner;
+use idle::IdleTracker;
 use stats::Stats;
 pub use stats::Summary;
+use way::poller::{self, OpenPolls};
+use way::{deleter, verification, writer};
 
 /// From the signal to the end. ECS and Kubernetes kill after 30 s.
 const DRAIN: Duration = Duration::from_secs(24);
@@ -70,15 +62,15 @@ struct Shared {
     rules: Rules,
     settings: WorkerSettings,
     health: Arc<Health>,
-    crew: Crew,
+    poll_limiter: PollLimiter,
     budget: Budget,
     leases: Leases,
     stats: Stats,
-    quiet: Quiet,
-    late_polls: LatePolls,
-    door: Door,
+    idle: IdleTracker,
+    polls_open_at_stop: OpenPolls,
+    verifier: Verifier,
     /// Where messages wait whose certificate is not known yet.
-    unsettled: mpsc::UnboundedSender<door::Unsettled>,
+    awaiting_certificate: mpsc::UnboundedSender<verification::AwaitingCertificate>,
     /// No more receives.
     stop: CancellationToken,
     /// No more writes: the drain has run out of time.
@@ -99,17 +91,17 @@ pub async fn run(
     health: Arc<Health>,
     stop: CancellationToken,
 ) -> anyhow::Result<Summary> {
-    let (unsettled, to_settle) = mpsc::unbounded_channel();
+    let (awaiting_certificate, certificates_to_await) = mpsc::unbounded_channel();
     let shared = Arc::new(Shared {
-        door: Door::new(settings.trust.clone()),
-        unsettled,
+        verifier: Verifier::new(settings.trust.clone()),
+        awaiting_certificate,
         leases: Leases::new(queue.visibility()),
-        crew: Crew::new(settings.pollers),
+        poll_limiter: PollLimiter::new(settings.pollers),
         budget: Budget::new(settings.max_in_flight, settings.max_in_flight_bytes),
         health,
         stats: Stats::default(),
-        quiet: Quiet::default(),
-        late_polls: LatePolls::default(),
+        idle: IdleTracker::default(),
+        polls_open_at_stop: OpenPolls::default(),
         give_up: CancellationToken::new(),
         queue,
         store,
@@ -126,8 +118,12 @@ pub async fn run(
     for _ in 0..shared.settings.pollers {
         pollers.spawn(poller::run(Arc::clone(&shared), handed_over.clone()));
     }
-    if shared.door.verifies() {
-        pollers.spawn(door::settle(Arc::clone(&shared), to_settle, handed_over.clone()));
+    if shared.verifier.verifies() {
+        pollers.spawn(verification::await_certificates(
+            Arc::clone(&shared),
+            certificates_to_await,
+            handed_over.clone(),
+        ));
     }
     drop(handed_over);
     let mut writers = JoinSet::new();
@@ -139,8 +135,8 @@ pub async fn run(
     deleter.spawn(deleter::run(Arc::clone(&shared), to_delete));
     let mut helpers = JoinSet::new();
     helpers.spawn(leases::keep_hidden(Arc::clone(&shared)));
-    helpers.spawn(maintenance::create_months(Arc::clone(&shared)));
-    helpers.spawn(maintenance::learn_kept(Arc::clone(&shared)));
+    helpers.spawn(months::create_months(Arc::clone(&shared)));
+    helpers.spawn(months::learn_kept(Arc::clone(&shared)));
     helpers.spawn(daily::refresh(Arc::clone(&shared)));
     if let Some(retain) = shared.settings.retain {
         helpers.spawn(retention::remove_expired(Arc::clone(&shared), owner, retain));
@@ -178,7 +174,7 @@ pub async fn run(
     helpers.abort_all();
     if shared.leases.any() {
         // Otherwise they would take what is given back.
-        let _ = timeout_at(began + STOP_POLLING, shared.late_polls.end(&shared)).await;
+        let _ = timeout_at(began + STOP_POLLING, shared.polls_open_at_stop.end(&shared)).await;
     }
     let given_back = timeout_at(began + DRAIN, leases::give_back_all(&shared)).await;
     // Whoever asks next finds the figures of what was written; if not, the next worker counts them.

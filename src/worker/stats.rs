@@ -9,7 +9,7 @@ use ::metrics::{counter, histogram};
 use time::OffsetDateTime;
 
 use super::Shared;
-use super::pending::Pending;
+use super::way::pending::Pending;
 use crate::decode::Outcome;
 use crate::metrics;
 use crate::queue::{Error, Message, Trouble};

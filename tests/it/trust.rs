@@ -125,7 +125,7 @@ async fn a_certificate_that_is_away_costs_no_message() {
         .await;
     assert_eq!(queue.counts().await, (0, 30));
     let (_, metrics) = get(&address, "/metrics").await.expect("the worker answers");
-    assert!(metrics.contains("ses_reports_messages_unsettled 30\n"), "{metrics}");
+    assert!(metrics.contains("ses_reports_messages_awaiting_certificate 30\n"), "{metrics}");
     assert_eq!((reports(&database).await, reasons(&database).await.len()), (0, 0));
     let asked = signer.asked.load(Ordering::Acquire);
     signer.is_up.store(true, Ordering::Release);

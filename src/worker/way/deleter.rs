@@ -7,11 +7,11 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
-use super::Shared;
 use super::pending::Deletable;
-use super::sparingly::Sparingly;
 use crate::backoff::Backoff;
 use crate::queue::{FailedEntry, MOST_PER_CALL, Trouble};
+use crate::worker::Shared;
+use crate::worker::log_throttle::LogThrottle;
 
 /// Calls at once.
 const MOST_CALLS: usize = 8;
@@ -22,9 +22,9 @@ const LINGER: Duration = Duration::from_millis(20);
 const TRIES: u32 = 3;
 
 /// Deletes until the writers are gone and all is deleted.
-pub(super) async fn run(shared: Arc<Shared>, mut written: mpsc::UnboundedReceiver<Deletable>) {
+pub(crate) async fn run(shared: Arc<Shared>, mut written: mpsc::UnboundedReceiver<Deletable>) {
     let slots = Arc::new(Semaphore::new(MOST_CALLS));
-    let left = Arc::new(Sparingly::default());
+    let left = Arc::new(LogThrottle::default());
     let mut calls = JoinSet::new();
     while let Some(first) = written.recv().await {
         let mut batch = vec![first];
@@ -50,7 +50,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut written: mpsc::UnboundedReceive
 }
 
 /// Deletes up to ten messages; a call that fails as a whole is tried until it is answered.
-async fn delete(shared: &Shared, left_so_far: &Sparingly, mut batch: Vec<Deletable>) {
+async fn delete(shared: &Shared, left_so_far: &LogThrottle, mut batch: Vec<Deletable>) {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
     let mut tries = 0;
     while !batch.is_empty() {
@@ -73,7 +73,7 @@ async fn delete(shared: &Shared, left_so_far: &Sparingly, mut batch: Vec<Deletab
             failed.into_iter().partition(|entry| !entry.is_final && tries < TRIES);
         if let Some(first) = left.first() {
             shared.stats.not_deleted(left.len());
-            if let Some(messages) = left_so_far.tell(left.len()) {
+            if let Some(messages) = left_so_far.add(left.len()) {
                 tracing::warn!(
                     messages,
                     code = first.code,

@@ -1,4 +1,4 @@
-//! How many polls are open at once: one scout while the queue is quiet, more while receives come back
+//! How many polls are open at once: one first while the queue is quiet, more while receives come back
 //! full. SQS answers a receive in 10 to 25 ms and with ten messages at most, so a busy queue needs many
 //! polls at once; a quiet one would be billed for each.
 
@@ -10,7 +10,7 @@ use crate::queue::MOST_PER_CALL;
 
 /// The pollers of a worker.
 #[derive(Debug)]
-pub(super) struct Crew {
+pub(crate) struct PollLimiter {
     most: usize,
     state: Mutex<State>,
     changed: Notify,
@@ -24,10 +24,10 @@ struct State {
 
 /// The right to one poll, given back on drop.
 #[derive(Debug)]
-pub(super) struct Shift<'c>(&'c Crew);
+pub(crate) struct PollPermit<'c>(&'c PollLimiter);
 
-impl Crew {
-    pub(super) fn new(most: usize) -> Self {
+impl PollLimiter {
+    pub(crate) fn new(most: usize) -> Self {
         Self {
             most: most.max(1),
             state: Mutex::new(State { allowed: 1, polling: 0 }),
@@ -36,21 +36,21 @@ impl Crew {
     }
 
     /// Waits until one more poll makes sense.
-    pub(super) async fn shift(&self) -> Shift<'_> {
+    pub(crate) async fn permit(&self) -> PollPermit<'_> {
         loop {
             let changed = self.changed.notified();
-            if let Some(shift) = self.try_shift() {
-                return shift;
+            if let Some(permit) = self.try_permit() {
+                return permit;
             }
             changed.await;
         }
     }
 
-    fn try_shift(&self) -> Option<Shift<'_>> {
+    fn try_permit(&self) -> Option<PollPermit<'_>> {
         self.with(|state| {
             (state.polling < state.allowed).then(|| {
                 state.polling += 1;
-                Shift(self)
+                PollPermit(self)
             })
         })
     }
@@ -61,9 +61,9 @@ impl Crew {
     }
 }
 
-impl Shift<'_> {
+impl PollPermit<'_> {
     /// Tells how many messages the poll brought, or none if it failed.
-    pub(super) fn brought(&self, messages: usize) {
+    pub(crate) fn brought(&self, messages: usize) {
         self.0.with(|state| {
             if messages == MOST_PER_CALL {
                 state.allowed = (state.allowed + 1).min(self.0.most);
@@ -75,7 +75,7 @@ impl Shift<'_> {
     }
 }
 
-impl Drop for Shift<'_> {
+impl Drop for PollPermit<'_> {
     fn drop(&mut self) {
         self.0.with(|state| state.polling -= 1);
         self.0.changed.notify_one();
@@ -86,38 +86,38 @@ impl Drop for Shift<'_> {
 mod tests {
     use super::*;
 
-    /// Takes all shifts that are to be had.
-    fn all(crew: &Crew) -> Vec<Shift<'_>> {
-        std::iter::from_fn(|| crew.try_shift()).collect()
+    /// Takes all permits that are to be had.
+    fn all(limiter: &PollLimiter) -> Vec<PollPermit<'_>> {
+        std::iter::from_fn(|| limiter.try_permit()).collect()
     }
 
     #[test]
     fn full_receives_call_more_and_empty_ones_send_them_home() {
-        let crew = Crew::new(5);
+        let limiter = PollLimiter::new(5);
         for expected in [1, 2, 4, 5, 5] {
-            let shifts = all(&crew);
-            assert_eq!(shifts.len(), expected);
-            for shift in &shifts {
-                shift.brought(MOST_PER_CALL);
+            let permits = all(&limiter);
+            assert_eq!(permits.len(), expected);
+            for permit in &permits {
+                permit.brought(MOST_PER_CALL);
             }
         }
-        let shifts = all(&crew);
-        shifts[0].brought(3);
-        drop(shifts);
-        assert_eq!(all(&crew).len(), 5, "there is something to receive");
-        for shift in all(&crew) {
-            shift.brought(0);
+        let permits = all(&limiter);
+        permits[0].brought(3);
+        drop(permits);
+        assert_eq!(all(&limiter).len(), 5, "there is something to receive");
+        for permit in all(&limiter) {
+            permit.brought(0);
         }
-        assert_eq!(all(&crew).len(), 1, "the scout stays");
+        assert_eq!(all(&limiter).len(), 1, "the first stays");
     }
 
     #[tokio::test]
     async fn whoever_waits_is_called() {
-        let crew = Crew::new(2);
-        let scout = crew.shift().await;
-        let (second, ()) = tokio::join!(crew.shift(), async { scout.brought(MOST_PER_CALL) });
-        drop(scout);
-        let (third, ()) = tokio::join!(crew.shift(), async { drop(second) });
+        let limiter = PollLimiter::new(2);
+        let first = limiter.permit().await;
+        let (second, ()) = tokio::join!(limiter.permit(), async { first.brought(MOST_PER_CALL) });
+        drop(first);
+        let (third, ()) = tokio::join!(limiter.permit(), async { drop(second) });
         drop(third);
     }
 }

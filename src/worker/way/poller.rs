@@ -8,24 +8,26 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::Shared;
-use super::pending::{Pending, Reservation, weight};
-use super::{door, stats};
+use super::pending::{Pending, weight};
+use super::verification;
 use crate::decode::decode;
 use crate::queue::{Error, Message, SHORT_WAIT};
+use crate::worker::Shared;
+use crate::worker::flow::budget::Reservation;
+use crate::worker::stats;
 
 /// How long an open poll may still answer when the worker stops, beyond a short wait. A long wait is
-/// not waited out, but the poll goes on by itself: see [`LatePolls`].
+/// not waited out, but the poll goes on by itself: see [`OpenPolls`].
 const LAST_ANSWER: Duration = Duration::from_millis(500);
 
 /// Receives until the worker stops. Only waiting is cancelled: what is received is handed over.
-pub(super) async fn run(shared: Arc<Shared>, hand_over: mpsc::Sender<Vec<Pending>>) {
+pub(crate) async fn run(shared: Arc<Shared>, hand_over: mpsc::Sender<Vec<Pending>>) {
     loop {
         let ready = async {
-            let shift = shared.crew.shift().await;
-            (shift, room(&shared).await)
+            let permit = shared.poll_limiter.permit().await;
+            (permit, room(&shared).await)
         };
-        let Some((shift, Some(mut reservation))) = shared.stop.run_until_cancelled(ready).await
+        let Some((permit, Some(mut reservation))) = shared.stop.run_until_cancelled(ready).await
         else {
             return;
         };
@@ -41,16 +43,16 @@ pub(super) async fn run(shared: Arc<Shared>, hand_over: mpsc::Sender<Vec<Pending
         match answer {
             Ok(messages) => {
                 turn.succeeded();
-                shift.brought(messages.len());
-                drop(shift);
+                permit.brought(messages.len());
+                drop(permit);
                 if messages.is_empty() {
-                    shared.quiet.confirm(asked);
+                    shared.idle.confirm(asked);
                     continue;
                 }
-                shared.quiet.disturb();
+                shared.idle.disturb();
                 shared.stats.received(&messages);
                 let pending = decoded(&shared, messages, asked, &mut reservation);
-                let pending = door::let_in(&shared, pending);
+                let pending = verification::admit(&shared, pending);
                 drop(reservation);
                 if hand_over.send(pending).await.is_err() {
                     // The writers are gone; the leases will be given back.
@@ -58,10 +60,10 @@ pub(super) async fn run(shared: Arc<Shared>, hand_over: mpsc::Sender<Vec<Pending
                 }
             }
             Err(error) => {
-                shift.brought(0);
-                drop(shift);
+                permit.brought(0);
+                drop(permit);
                 stats::receive_failed(&error);
-                shared.quiet.disturb();
+                shared.idle.disturb();
                 turn.failed(&error).await;
             }
         }
@@ -82,13 +84,13 @@ async fn room(shared: &Shared) -> Option<Reservation> {
 /// Polls that were open when the worker stopped. SQS may hand messages to them as long as they
 /// wait, those too that the worker gives back.
 #[derive(Debug, Default)]
-pub(super) struct LatePolls(Mutex<Vec<JoinHandle<Answer>>>);
+pub(crate) struct OpenPolls(Mutex<Vec<JoinHandle<Answer>>>);
 
 type Answer = Result<Vec<Message>, Error>;
 
-impl LatePolls {
+impl OpenPolls {
     /// Waits for the polls to end, and takes leases of what they brought, so that it is given back.
-    pub(super) async fn end(&self, shared: &Shared) {
+    pub(crate) async fn end(&self, shared: &Shared) {
         let polls = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         for poll in polls {
             if let Ok(Ok(messages)) = poll.await {
@@ -114,7 +116,7 @@ async fn receive(shared: &Arc<Shared>) -> Option<Answer> {
         answer = &mut poll => return answer.ok(),
         () = stopped_and_waited => {}
     }
-    shared.late_polls.0.lock().unwrap_or_else(PoisonError::into_inner).push(poll);
+    shared.polls_open_at_stop.0.lock().unwrap_or_else(PoisonError::into_inner).push(poll);
     None
 }
 

@@ -9,26 +9,26 @@ const EVERY: Duration = Duration::from_secs(10);
 
 /// Says when it is time for a line, and how much it stands for.
 #[derive(Debug, Default)]
-pub(super) struct Sparingly(Mutex<Untold>);
+pub(super) struct LogThrottle(Mutex<Unlogged>);
 
 #[derive(Debug, Default)]
-struct Untold {
+struct Unlogged {
     count: usize,
-    last_told: Option<Instant>,
+    last_line: Option<Instant>,
 }
 
-impl Sparingly {
+impl LogThrottle {
     /// Adds what a line would tell of; the sum since the last line, if it is time for the next.
-    pub(super) fn tell(&self, count: usize) -> Option<usize> {
+    pub(super) fn add(&self, count: usize) -> Option<usize> {
         // A panic elsewhere cannot leave it half changed.
-        let mut untold = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        untold.count += count;
+        let mut unlogged = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        unlogged.count += count;
         let now = Instant::now();
-        if untold.last_told.is_some_and(|last| now < last + EVERY) {
+        if unlogged.last_line.is_some_and(|last| now < last + EVERY) {
             return None;
         }
-        untold.last_told = Some(now);
-        Some(std::mem::take(&mut untold.count))
+        unlogged.last_line = Some(now);
+        Some(std::mem::take(&mut unlogged.count))
     }
 }
 
@@ -38,10 +38,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_line_stands_for_all_since_the_last_one() {
-        let sparingly = Sparingly::default();
-        assert_eq!(sparingly.tell(1), Some(1));
-        assert_eq!((sparingly.tell(2), sparingly.tell(3)), (None, None));
+        let throttle = LogThrottle::default();
+        assert_eq!(throttle.add(1), Some(1));
+        assert_eq!((throttle.add(2), throttle.add(3)), (None, None));
         tokio::time::advance(EVERY).await;
-        assert_eq!(sparingly.tell(4), Some(9));
+        assert_eq!(throttle.add(4), Some(9));
     }
 }

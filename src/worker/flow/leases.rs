@@ -8,16 +8,16 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::Shared;
 use crate::backoff::Backoff;
 use crate::queue::{Error, FailedEntry, MOST_PER_CALL, Trouble};
+use crate::worker::Shared;
 
 /// Calls at once.
 const MOST_CALLS: usize = 8;
 
 /// A received message that is not yet written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct LeaseId(u64);
+pub(crate) struct LeaseId(u64);
 
 #[derive(Debug)]
 struct Lease {
@@ -27,7 +27,7 @@ struct Lease {
 
 /// The leases of a worker.
 #[derive(Debug)]
-pub(super) struct Leases {
+pub(crate) struct Leases {
     visibility: Duration,
     state: Mutex<State>,
 }
@@ -39,13 +39,13 @@ struct State {
 }
 
 impl Leases {
-    pub(super) fn new(visibility: Duration) -> Self {
+    pub(crate) fn new(visibility: Duration) -> Self {
         Self { visibility, state: Mutex::default() }
     }
 
     /// Takes the lease of a message; `asked` is when the receive began, which SQS's clock cannot
     /// be ahead of.
-    pub(super) fn take(&self, receipt_handle: &str, asked: Instant) -> LeaseId {
+    pub(crate) fn take(&self, receipt_handle: &str, asked: Instant) -> LeaseId {
         self.with(|state| {
             state.last += 1;
             let id = LeaseId(state.last);
@@ -59,7 +59,7 @@ impl Leases {
     }
 
     /// The message is written, or nothing more can be done for it.
-    pub(super) fn end(&self, ids: impl IntoIterator<Item = LeaseId>) {
+    pub(crate) fn end(&self, ids: impl IntoIterator<Item = LeaseId>) {
         self.with(|state| {
             for id in ids {
                 state.held.remove(&id);
@@ -68,7 +68,7 @@ impl Leases {
     }
 
     /// Whether anything is received and not written.
-    pub(super) fn any(&self) -> bool {
+    pub(crate) fn any(&self) -> bool {
         self.with(|state| !state.held.is_empty())
     }
 
@@ -100,7 +100,7 @@ impl Leases {
 }
 
 /// Renews leases at half their life, until it is aborted.
-pub(super) async fn keep_hidden(shared: Arc<Shared>) {
+pub(crate) async fn keep_hidden(shared: Arc<Shared>) {
     let visibility = shared.leases.visibility;
     let pause = (visibility / 6).clamp(Duration::from_millis(500), Duration::from_secs(20));
     let mut backoff = refused_backoff();
@@ -155,7 +155,7 @@ impl Failures {
 }
 
 /// Makes everything that was received and not written visible at once; tells how many it was.
-pub(super) async fn give_back_all(shared: &Arc<Shared>) -> usize {
+pub(crate) async fn give_back_all(shared: &Arc<Shared>) -> usize {
     let unwritten = shared.leases.chosen(|_| true);
     let mut given_back = 0;
     let mut failures = Failures::default();

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use super::Shared;
 use crate::schema::partitions;
 use crate::store::explain;
+use crate::worker::Shared;
 
 const MONTHS_EVERY: Duration = Duration::from_hours(1);
 const KEPT_EVERY: Duration = Duration::from_mins(1);
@@ -15,7 +15,7 @@ const AFTER_FAILURE: Duration = Duration::from_mins(1);
 
 /// Creates the coming months ahead of their first event, until it is aborted. A failure costs
 /// nothing yet: the month of an event is also created when it is written.
-pub(super) async fn create_months(shared: Arc<Shared>) {
+pub(crate) async fn create_months(shared: Arc<Shared>) {
     loop {
         let months = partitions::months_ahead(now());
         let pause = match shared.store.create_months(&months).await {
@@ -36,7 +36,7 @@ pub(super) async fn create_months(shared: Arc<Shared>) {
 
 /// Learns from when on rows are kept, until it is aborted. A failure is not worth a line: writing
 /// fails too, and says so.
-pub(super) async fn learn_kept(shared: Arc<Shared>) {
+pub(crate) async fn learn_kept(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(KEPT_EVERY).await;
         if let Err(error) = shared.store.learn_kept().await {
@@ -46,6 +46,6 @@ pub(super) async fn learn_kept(shared: Arc<Shared>) {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the calendar decides which months come and go")]
-pub(super) fn now() -> OffsetDateTime {
+pub(crate) fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
 }

@@ -6,22 +6,22 @@ use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, timeout_at};
 
-use super::Shared;
 use super::pending::{Deletable, Pending};
-use super::stats;
 use crate::backoff::Backoff;
 use crate::decode::identity::dead_letter_id;
 use crate::decode::{Outcome, Reason, Rejection};
 use crate::halves::Halves;
 use crate::row::EventRow;
 use crate::store::{DeadLetter, Error, Refusal, Written};
+use crate::worker::Shared;
+use crate::worker::stats;
 
 /// What arrives at the writers: what one receive brought.
-pub(super) type HandedOver = Arc<Mutex<mpsc::Receiver<Vec<Pending>>>>;
+pub(crate) type HandedOver = Arc<Mutex<mpsc::Receiver<Vec<Pending>>>>;
 
 /// Writes until the pollers are gone and all is written, or the worker gives up. Of several
 /// writers one gathers while the others write.
-pub(super) async fn run(
+pub(crate) async fn run(
     shared: Arc<Shared>,
     handed_over: HandedOver,
     written: mpsc::UnboundedSender<Deletable>,
@@ -155,7 +155,7 @@ async fn until_written(
             };
             stats::write_failed();
             let delay = backoff.next_delay();
-            shared.quiet.disturb();
+            shared.idle.disturb();
             if matches!(error, Error::Conflict | Error::Expired) {
                 tracing::debug!(%error, "trying again");
             } else {

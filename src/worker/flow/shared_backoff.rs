@@ -7,17 +7,17 @@ use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep_until};
 
-use super::sparingly::Sparingly;
 use crate::backoff::Backoff;
 use crate::queue::{Error, Trouble};
+use crate::worker::log_throttle::LogThrottle;
 
 /// Failures in a row that are told of at once; single ones now and then are told of sparingly.
 const LASTING: u32 = 4;
 
 #[derive(Debug)]
-pub(super) struct SharedBackoff {
+pub(crate) struct SharedBackoff {
     what: &'static str,
-    lines: Sparingly,
+    lines: LogThrottle,
     failing: AtomicBool,
     probe: Mutex<Option<Failing>>,
 }
@@ -28,7 +28,7 @@ struct Failing {
     backoff: Backoff,
     next_try: Instant,
     tries: u32,
-    is_told: bool,
+    is_logged: bool,
 }
 
 impl Failing {
@@ -41,13 +41,13 @@ impl Failing {
                 Backoff::new(Duration::from_secs(2), last).at_least(Duration::from_secs(1))
             }
         };
-        Self { trouble, backoff, next_try: Instant::now(), tries: 0, is_told: false }
+        Self { trouble, backoff, next_try: Instant::now(), tries: 0, is_logged: false }
     }
 }
 
 /// The right to ask now.
 #[derive(Debug)]
-pub(super) struct Turn<'a> {
+pub(crate) struct Turn<'a> {
     shared: &'a SharedBackoff,
     /// Held by the one that asks on behalf of all.
     probe: Option<MutexGuard<'a, Option<Failing>>>,
@@ -55,22 +55,22 @@ pub(super) struct Turn<'a> {
 
 impl SharedBackoff {
     /// `what` names the call in log lines.
-    pub(super) fn new(what: &'static str) -> Self {
+    pub(crate) fn new(what: &'static str) -> Self {
         Self {
             what,
-            lines: Sparingly::default(),
+            lines: LogThrottle::default(),
             failing: AtomicBool::new(false),
             probe: Mutex::new(None),
         }
     }
 
     /// Whether the last call failed.
-    pub(super) fn is_failing(&self) -> bool {
+    pub(crate) fn is_failing(&self) -> bool {
         self.failing.load(Ordering::Acquire)
     }
 
     /// Waits for the right to ask: at once while all is well.
-    pub(super) async fn turn(&self) -> Turn<'_> {
+    pub(crate) async fn turn(&self) -> Turn<'_> {
         if !self.is_failing() {
             return Turn { shared: self, probe: None };
         }
@@ -85,18 +85,18 @@ impl SharedBackoff {
 
 impl Turn<'_> {
     /// The call was answered: everyone may go on.
-    pub(super) fn succeeded(self) {
+    pub(crate) fn succeeded(self) {
         if let Some(mut probe) = self.probe {
-            let is_told = probe.take().is_some_and(|failing| failing.is_told);
+            let is_logged = probe.take().is_some_and(|failing| failing.is_logged);
             self.shared.failing.store(false, Ordering::Release);
-            if is_told {
+            if is_logged {
                 tracing::info!("{} works again", self.shared.what);
             }
         }
     }
 
     /// The call failed: the next try waits, longer each time.
-    pub(super) async fn failed(self, error: &Error) {
+    pub(crate) async fn failed(self, error: &Error) {
         let mut state = if let Some(probe) = self.probe {
             probe
         } else {
@@ -115,8 +115,8 @@ impl Turn<'_> {
         failing.next_try = Instant::now() + delay;
         failing.tries += 1;
         let tries = failing.tries;
-        if self.shared.lines.tell(1).is_some() || tries >= LASTING {
-            failing.is_told = true;
+        if self.shared.lines.add(1).is_some() || tries >= LASTING {
+            failing.is_logged = true;
             tracing::warn!(error = %error, tries, delay_ms = delay.as_millis(), "{} failed; waiting", self.shared.what);
         }
         *state = Some(failing);

@@ -7,9 +7,9 @@ use ::metrics::histogram;
 use time::Date;
 use tokio::time::Instant;
 
-use super::Shared;
 use crate::metrics;
 use crate::store::explain;
+use crate::worker::Shared;
 
 /// A day is counted no more often than that, however many workers there are.
 const EVERY: Duration = Duration::from_secs(5);
@@ -21,7 +21,7 @@ const AFTER_FAILURE: Duration = Duration::from_mins(1);
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Counts what is out of date, the newest days first, until it is aborted.
-pub(super) async fn refresh(shared: Arc<Shared>) {
+pub(crate) async fn refresh(shared: Arc<Shared>) {
     loop {
         let pause = match round(&shared).await {
             Ok(()) => EVERY,
@@ -48,7 +48,7 @@ async fn round(shared: &Shared) -> Result<(), sqlx::Error> {
 
 /// Counts, once, every day that is out of date now: all that this worker has written is in the
 /// figures afterwards. What others write meanwhile is theirs.
-pub(super) async fn refresh_all(shared: &Shared) -> Result<(), sqlx::Error> {
+pub(crate) async fn refresh_all(shared: &Shared) -> Result<(), sqlx::Error> {
     for day in shared.store.stale_days(Duration::ZERO).await? {
         while !count(shared, day).await? {
             tokio::time::sleep(ASK_AGAIN).await;

@@ -1,9 +1,8 @@
-//! Lets in what the door of [`crate::trust`] trusts, and holds what it cannot tell yet: until the
-//! certificate of its signature is there, a message is neither written nor lost.
+//! Admits the messages that [`crate::trust`] accepts, and holds those that it cannot judge yet: a message
+//! whose signing certificate is not known is neither written nor lost.
 //!
-//! It keeps its share of the budget and stays hidden from other workers meanwhile, so that a long
-//! outage stops the polling, raises no receive count and fills no dead-letter queue.
-
+//! A held message keeps its share of the budget and stays hidden from other workers, so a long outage
+//! stops the polling, raises no receive count and fills no dead-letter queue.
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +13,12 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::Shared;
 use super::pending::Pending;
 use crate::backoff::Backoff;
 use crate::decode::{Outcome, Rejection};
 use crate::metrics;
 use crate::trust::{CertificateUrl, Learned, Verdict};
+use crate::worker::Shared;
 
 /// Certificates that are asked for at once,
 const MOST_FETCHES: usize = 4;
@@ -31,36 +30,36 @@ const PATIENCE: Duration = Duration::from_mins(15);
 
 /// A message that waits for a certificate.
 #[derive(Debug)]
-pub(super) struct Unsettled {
+pub(crate) struct AwaitingCertificate {
     url: CertificateUrl,
     pending: Pending,
     since: Instant,
 }
 
 /// Passes on what may be written, dead letters included.
-pub(super) fn let_in(shared: &Shared, pending: Vec<Pending>) -> Vec<Pending> {
-    if !shared.door.is_guarded() {
+pub(crate) fn admit(shared: &Shared, pending: Vec<Pending>) -> Vec<Pending> {
+    if !shared.verifier.is_active() {
         return pending;
     }
     let since = Instant::now();
-    let (let_in, unsettled) = sorted(shared, pending.into_iter().map(|pending| (pending, since)));
-    for unsettled in unsettled {
+    let (admitted, awaiting) = sorted(shared, pending.into_iter().map(|pending| (pending, since)));
+    for awaiting in awaiting {
         // Fails only when the worker stops: then the message's lease gives it back.
-        let _ = shared.unsettled.send(unsettled);
+        let _ = shared.awaiting_certificate.send(awaiting);
     }
-    let_in
+    admitted
 }
 
 fn sorted(
     shared: &Shared,
     pending: impl IntoIterator<Item = (Pending, Instant)>,
-) -> (Vec<Pending>, Vec<Unsettled>) {
-    let (now, mut let_in, mut unsettled) = (now(), Vec::new(), Vec::new());
+) -> (Vec<Pending>, Vec<AwaitingCertificate>) {
+    let (now, mut admitted, mut awaiting) = (now(), Vec::new(), Vec::new());
     for (mut pending, since) in pending {
-        match shared.door.judge(&pending.message.body, now) {
+        match shared.verifier.judge(&pending.message.body, now) {
             Verdict::Trusted => counter!(metrics::MESSAGES_TRUSTED).increment(1),
-            Verdict::Doubted(rejection) => {
-                count(metrics::MESSAGES_DOUBTED, &rejection);
+            Verdict::AcceptedWithWarning(rejection) => {
+                count(metrics::MESSAGES_UNVERIFIED, &rejection);
                 tracing::warn!(
                     sqs_message_id = pending.message.id,
                     "not trusted, and written all the same: {}",
@@ -71,14 +70,14 @@ fn sorted(
                 count(metrics::MESSAGES_REFUSED, &rejection);
                 pending.outcome = Outcome::DeadLetter(rejection);
             }
-            Verdict::Unsettled(url) => {
-                unsettled.push(Unsettled { url, pending, since });
+            Verdict::AwaitsCertificate(url) => {
+                awaiting.push(AwaitingCertificate { url, pending, since });
                 continue;
             }
         }
-        let_in.push(pending);
+        admitted.push(pending);
     }
-    (let_in, unsettled)
+    (admitted, awaiting)
 }
 
 fn count(name: &'static str, rejection: &Rejection) {
@@ -87,7 +86,7 @@ fn count(name: &'static str, rejection: &Rejection) {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "here the clock enters: the door takes it as a value"
+    reason = "here the clock enters: the verifier takes it as a value"
 )]
 fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
@@ -102,9 +101,9 @@ struct Waiting {
 
 /// Fetches the certificates that messages wait for, once each however many they are, and passes the
 /// messages on. Ends when the worker stops; what still waits then is given back.
-pub(super) async fn settle(
+pub(crate) async fn await_certificates(
     shared: Arc<Shared>,
-    mut arriving: mpsc::UnboundedReceiver<Unsettled>,
+    mut arriving: mpsc::UnboundedReceiver<AwaitingCertificate>,
     hand_over: mpsc::Sender<Vec<Pending>>,
 ) {
     let slots = Arc::new(Semaphore::new(MOST_FETCHES));
@@ -113,13 +112,13 @@ pub(super) async fn settle(
     let mut every_minute = tokio::time::interval(Duration::from_mins(1));
     every_minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        gauge!(metrics::MESSAGES_UNSETTLED).set(f64::from(
+        gauge!(metrics::MESSAGES_AWAITING_CERTIFICATE).set(f64::from(
             u32::try_from(waiting.values().map(|waiting| waiting.messages.len()).sum::<usize>())
                 .unwrap_or(u32::MAX),
         ));
-        let unsettled = tokio::select! {
+        let awaiting = tokio::select! {
             () = shared.stop.cancelled() => return,
-            Some(unsettled) = arriving.recv() => vec![unsettled],
+            Some(awaiting) = arriving.recv() => vec![awaiting],
             Some(ended) = fetches.join_next() => {
                 let url = match ended {
                     Ok(url) => url,
@@ -128,18 +127,18 @@ pub(super) async fn settle(
                     Err(_) => return,
                 };
                 let messages = waiting.remove(&url).map_or_else(Vec::new, |waiting| waiting.messages);
-                let (let_in, unsettled) = sorted(&shared, messages);
-                if hand_over.send(let_in).await.is_err() {
+                let (admitted, awaiting) = sorted(&shared, messages);
+                if hand_over.send(admitted).await.is_err() {
                     return;
                 }
-                unsettled
+                awaiting
             }
             _ = every_minute.tick() => {
                 leave_the_oldest(&shared, &mut waiting);
                 Vec::new()
             }
         };
-        for Unsettled { url, pending, since } in unsettled {
+        for AwaitingCertificate { url, pending, since } in awaiting {
             let fetch = || fetch(Arc::clone(&shared), url.clone(), Arc::clone(&slots));
             waiting
                 .entry(url.clone())
@@ -163,7 +162,7 @@ async fn fetch(shared: Arc<Shared>, url: CertificateUrl, slots: Arc<Semaphore>) 
             // The semaphore is never closed.
             let _slot = slots.acquire().await;
             let pause = tokio::time::sleep(SHORTEST_FETCH);
-            tokio::join!(shared.door.learn(&url, now()), pause).0
+            tokio::join!(shared.verifier.learn(&url, now()), pause).0
         };
         let place = url.place();
         let Learned::Away(error) = learned else {
@@ -174,7 +173,7 @@ async fn fetch(shared: Arc<Shared>, url: CertificateUrl, slots: Arc<Semaphore>) 
         };
         counter!(metrics::CERTIFICATE_FAILURES).increment(1);
         tries += 1;
-        if !shared.door.is_patient() {
+        if !shared.verifier.is_enforcing() {
             tracing::warn!(place, error, "could not fetch SNS's certificate");
             return url;
         }

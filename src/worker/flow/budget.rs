@@ -1,4 +1,4 @@
-//! A message on its way through the worker, and the budget that bounds how many there are.
+//! The memory budget of a worker: how many messages may be held from receive to delete.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,56 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use ::metrics::gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::leases::LeaseId;
-use crate::decode::Outcome;
 use crate::metrics;
-use crate::queue::{MOST_PER_CALL, Message};
-use crate::row::EventRow;
-
-/// A message that is received and decoded, and neither written nor deleted yet.
-#[derive(Debug)]
-pub(super) struct Pending {
-    pub(super) message: Message,
-    pub(super) outcome: Outcome,
-    pub(super) lease: LeaseId,
-    /// See [`weight`].
-    pub(super) bytes: usize,
-    pub(super) share: Share,
-}
-
-impl Pending {
-    /// Rows that it adds to a batch.
-    pub(super) fn rows(&self) -> usize {
-        match &self.outcome {
-            Outcome::Events(rows) => rows.len(),
-            Outcome::Acknowledged(_) | Outcome::DeadLetter(_) => 1,
-        }
-    }
-}
-
-/// Bytes that a message takes while it is held, and that it adds to a batch: its body, and what
-/// that became.
-pub(super) fn weight(message: &Message, outcome: &Outcome) -> usize {
-    let rows = match outcome {
-        Outcome::Events(rows) => rows.iter().map(EventRow::bytes).sum(),
-        Outcome::Acknowledged(_) | Outcome::DeadLetter(_) => 0,
-    };
-    message.body.len() + rows
-}
-
-/// A message whose rows are committed.
-#[derive(Debug)]
-pub(super) struct Deletable {
-    pub(super) receipt_handle: String,
-    /// Given back when the message is deleted.
-    pub(super) _share: Share,
-}
-
-impl From<Pending> for Deletable {
-    fn from(pending: Pending) -> Self {
-        Self { receipt_handle: pending.message.receipt_handle, _share: pending.share }
-    }
-}
+use crate::queue::MOST_PER_CALL;
 
 /// SNS takes messages of up to 256 KiB; this much is set aside for each message of a receive.
 const KIB_PER_MESSAGE: u32 = 256;
@@ -63,7 +15,7 @@ const KIB_PER_MESSAGE: u32 = 256;
 /// How many messages and how many of their bytes may be held from receive to delete. A slow
 /// database so slows the polling and never grows a queue in memory.
 #[derive(Debug)]
-pub(super) struct Budget {
+pub(crate) struct Budget {
     messages: Arc<Semaphore>,
     kib: Arc<Semaphore>,
     held: Arc<AtomicUsize>,
@@ -71,7 +23,7 @@ pub(super) struct Budget {
 
 /// What a receive may bring.
 #[derive(Debug)]
-pub(super) struct Reservation {
+pub(crate) struct Reservation {
     messages: OwnedSemaphorePermit,
     kib: OwnedSemaphorePermit,
     more: Arc<Semaphore>,
@@ -80,7 +32,7 @@ pub(super) struct Reservation {
 
 /// One message's part of the budget, given back on drop.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(crate) struct Share {
     _message: Option<OwnedSemaphorePermit>,
     _kib: Option<OwnedSemaphorePermit>,
     _beyond: Option<OwnedSemaphorePermit>,
@@ -89,7 +41,7 @@ pub(super) struct Share {
 
 impl Budget {
     /// At least one receive always fits.
-    pub(super) fn new(messages: usize, bytes: usize) -> Self {
+    pub(crate) fn new(messages: usize, bytes: usize) -> Self {
         let one_receive_kib =
             MOST_PER_CALL * usize::try_from(KIB_PER_MESSAGE).unwrap_or(usize::MAX);
         Self {
@@ -101,7 +53,7 @@ impl Budget {
 
     /// Waits until a full receive fits. Messages that take more (SQS allows 1 MiB, and their rows
     /// may take 4 MiB) exceed the budget by at most what each poller has just received.
-    pub(super) async fn reserve(&self) -> Option<Reservation> {
+    pub(crate) async fn reserve(&self) -> Option<Reservation> {
         let most = u32::try_from(MOST_PER_CALL).ok()?;
         let messages = Arc::clone(&self.messages).acquire_many_owned(most).await.ok()?;
         let kib = Arc::clone(&self.kib).acquire_many_owned(most * KIB_PER_MESSAGE).await.ok()?;
@@ -114,14 +66,14 @@ impl Budget {
     }
 
     /// Messages that are received and not yet deleted.
-    pub(super) fn held(&self) -> usize {
+    pub(crate) fn held(&self) -> usize {
         self.held.load(Ordering::Acquire)
     }
 }
 
 impl Reservation {
     /// Takes the part of one message; what nobody takes is given back when the reservation drops.
-    pub(super) fn take(&mut self, bytes: usize) -> Share {
+    pub(crate) fn take(&mut self, bytes: usize) -> Share {
         self.held.fetch_add(1, Ordering::AcqRel);
         gauge!(metrics::MESSAGES_HELD).increment(1.0);
         let wanted = bytes.div_ceil(1024);

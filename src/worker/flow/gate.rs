@@ -12,7 +12,7 @@ struct Closed {
 
 /// Opens and closes for all pollers at once.
 #[derive(Debug)]
-pub(super) struct Gate {
+pub(crate) struct Gate {
     closed: watch::Sender<Closed>,
 }
 
@@ -24,29 +24,29 @@ impl Default for Gate {
 
 impl Gate {
     /// Waits until receiving makes sense.
-    pub(super) async fn open(&self) {
+    pub(crate) async fn open(&self) {
         // The sender lives as long as self, so this cannot fail.
         let _ = self.closed.subscribe().wait_for(|closed| *closed == Closed::default()).await;
     }
 
     /// Whether receiving makes no sense now.
-    pub(super) fn is_closed(&self) -> bool {
+    pub(crate) fn is_closed(&self) -> bool {
         *self.closed.borrow() != Closed::default()
     }
 
     /// What the database is waited for, if it is.
-    pub(super) fn database_away(&self) -> Option<&'static str> {
+    pub(crate) fn database_away(&self) -> Option<&'static str> {
         self.closed.borrow().database_away
     }
 
     /// Tells that the database answers, or why it does not; true if that is news.
-    pub(super) fn set_database_away(&self, away: Option<&'static str>) -> bool {
+    pub(crate) fn set_database_away(&self, away: Option<&'static str>) -> bool {
         self.closed
             .send_if_modified(|closed| std::mem::replace(&mut closed.database_away, away) != away)
     }
 
     /// Tells that SQS carries out deletes or does not.
-    pub(super) fn set_deletes_refused(&self, refused: bool) {
+    pub(crate) fn set_deletes_refused(&self, refused: bool) {
         self.closed.send_if_modified(|closed| {
             std::mem::replace(&mut closed.deletes_refused, refused) != refused
         });

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 
-use super::Shared;
-use super::maintenance::now;
+use super::months::now;
 use crate::schema::SchemaName;
 use crate::schema::retention::{Error, Retain, Retention};
+use crate::worker::Shared;
 
 const EVERY: Duration = Duration::from_hours(1);
 const AFTER_FAILURE: Duration = Duration::from_mins(1);
@@ -23,7 +23,7 @@ pub struct Owner {
 }
 
 /// Looks every hour, until it is aborted. Of many workers one at a time does it.
-pub(super) async fn remove_expired(shared: Arc<Shared>, owner: Owner, retain: Retain) {
+pub(crate) async fn remove_expired(shared: Arc<Shared>, owner: Owner, retain: Retain) {
     let mut has_warned = false;
     loop {
         let pause = match remove(&shared, &owner, retain).await {

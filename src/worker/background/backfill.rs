@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Shared;
+use crate::worker::Shared;
 
 /// Rows of a batch: a fraction of a second, so that its locks and its snapshot are short.
 const ROWS: i32 = 5_000;
@@ -15,7 +15,7 @@ const LOOK_EVERY: Duration = Duration::from_mins(1);
 
 /// Looks every minute for a backfill that is not finished, until it is aborted. Of many workers one
 /// at a time makes a batch.
-pub(super) async fn run(shared: Arc<Shared>) {
+pub(crate) async fn run(shared: Arc<Shared>) {
     loop {
         let began = Instant::now();
         let pause = match shared.store.backfill(ROWS).await {

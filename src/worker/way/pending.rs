@@ -1,0 +1,52 @@
+//! A message on its way through the worker.
+
+use crate::decode::Outcome;
+use crate::queue::Message;
+use crate::row::EventRow;
+use crate::worker::flow::budget::Share;
+use crate::worker::flow::leases::LeaseId;
+
+/// A message that is received and decoded, and neither written nor deleted yet.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    pub(crate) message: Message,
+    pub(crate) outcome: Outcome,
+    pub(crate) lease: LeaseId,
+    /// See [`weight`].
+    pub(crate) bytes: usize,
+    pub(crate) share: Share,
+}
+
+impl Pending {
+    /// Rows that it adds to a batch.
+    pub(crate) fn rows(&self) -> usize {
+        match &self.outcome {
+            Outcome::Events(rows) => rows.len(),
+            Outcome::Acknowledged(_) | Outcome::DeadLetter(_) => 1,
+        }
+    }
+}
+
+/// Bytes that a message takes while it is held, and that it adds to a batch: its body, and what
+/// that became.
+pub(crate) fn weight(message: &Message, outcome: &Outcome) -> usize {
+    let rows = match outcome {
+        Outcome::Events(rows) => rows.iter().map(EventRow::bytes).sum(),
+        Outcome::Acknowledged(_) | Outcome::DeadLetter(_) => 0,
+    };
+    message.body.len() + rows
+}
+
+/// A message whose rows are committed.
+#[derive(Debug)]
+pub(crate) struct Deletable {
+    pub(crate) receipt_handle: String,
+    /// Given back when the message is deleted.
+    pub(crate) _share: Share,
+}
+
+impl From<Pending> for Deletable {
+    fn from(pending: Pending) -> Self {
+        Self { receipt_handle: pending.message.receipt_handle, _share: pending.share }
+    }
+}
