@@ -20,7 +20,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
-use ses_reports::schema::{Schema, SchemaName};
+use ses_reports::postgres::SchemaName;
+use ses_reports::schema::Schema;
 use sqlx::{ConnectOptions as _, Connection as _};
 use sqs_stub::{Action, Profile, Settings as QueueSettings, Stub};
 use time::OffsetDateTime;

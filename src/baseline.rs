@@ -8,10 +8,11 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::decode::identity::dead_letter_id;
-use crate::decode::{Rules, legacy};
+use crate::decode::{Rules, baseline};
+use crate::postgres::SchemaName;
 use crate::row::{EventRow, ReportRow};
-use crate::schema::{SchemaName, partitions};
-use crate::store::{DeadLetter, Error, Legacy, Store};
+use crate::store::partitions::months_ahead;
+use crate::store::{DeadLetter, Error, HandMadeTables, Store};
 
 /// How often a long run says where it is.
 const EVERY: Duration = Duration::from_secs(5);
@@ -21,7 +22,7 @@ pub(crate) const SOURCE: &str = "baseline";
 
 /// What became of the rows of one table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Adopted {
+pub struct Converted {
     /// Rows that were read.
     pub read: u64,
     /// Rows of ours that they became.
@@ -38,9 +39,9 @@ pub struct Baseline {
     /// Where the tables that were made by hand are now.
     pub legacy: String,
     /// The rows of `aws_reports`.
-    pub reports: Adopted,
+    pub reports: Converted,
     /// The rows of `aws_report_detail`.
-    pub details: Adopted,
+    pub details: Converted,
 }
 
 /// Converts all rows.
@@ -48,17 +49,17 @@ pub struct Baseline {
 /// # Errors
 /// When PostgreSQL is away or refuses. Running it again goes on, and changes nothing twice.
 pub async fn convert(
-    mut tables: Legacy,
+    mut tables: HandMadeTables,
     store: &Store,
     ours: &SchemaName,
-    place: &SchemaName,
+    hand_made: &SchemaName,
     rules: &Rules,
 ) -> Result<Baseline, Error> {
     let types = tables.report_types().await?.into_iter().collect();
     let (reports, details) = tables.counts().await?;
     tracing::info!(reports, details, "converting");
-    let mut baseline = Baseline { legacy: place.as_str().to_owned(), ..Baseline::default() };
-    let mut progress = Progress::new(reports + details);
+    let mut converted = Baseline { legacy: hand_made.as_str().to_owned(), ..Baseline::default() };
+    let mut progress = ConversionProgress::new(reports + details);
 
     let before = tables.count_ours(ours).await?;
     let mut rows = tables.reports().await?;
@@ -68,27 +69,29 @@ pub async fn convert(
             break;
         }
         let read: Vec<_> =
-            chunk.iter().map(|(row, _)| (row, legacy::report(row, &types))).collect();
+            chunk.iter().map(|(row, _)| (row, baseline::report(row, &types))).collect();
         let created: Vec<(Uuid, OffsetDateTime)> = read
             .iter()
-            .filter_map(|(row, report)| Some((report.as_ref().ok()?.id, legacy::created_at(row)?)))
+            .filter_map(|(row, report)| {
+                Some((report.as_ref().ok()?.id, baseline::created_at(row)?))
+            })
             .collect();
         // What is new is counted at the end: a report that was written is new or changed.
         let write = async |read: &[ReportRow], letters: &[DeadLetter<'_>]| {
             store.write_reports(read, letters).await.map(|_| 0)
         };
-        baseline.reports.add(chunk.len(), write_rows(read, write).await?);
+        converted.reports.add(chunk.len(), write_rows(read, write).await?);
         store.keep_created_at(&created).await?;
         progress.add(chunk.len());
     }
     drop(rows);
     let new = tables.count_ours(ours).await?.saturating_sub(before);
-    baseline.reports.new = new;
-    baseline.reports.duplicates = baseline.reports.duplicates.saturating_sub(new);
+    converted.reports.new = new;
+    converted.reports.duplicates = converted.reports.duplicates.saturating_sub(new);
 
     #[expect(clippy::disallowed_methods, reason = "bounds the clocks of events, as in the worker")]
     let now = OffsetDateTime::now_utc();
-    store.create_months(&partitions::months_ahead(now)).await?;
+    store.create_months(&months_ahead(now)).await?;
     let mut rows = tables.details().await?;
     loop {
         let chunk = rows.next().await?;
@@ -97,22 +100,22 @@ pub async fn convert(
         }
         let read = chunk
             .iter()
-            .map(|(row, report)| (row, legacy::detail(row, report.as_ref(), rules, now)));
+            .map(|(row, report)| (row, baseline::detail(row, report.as_ref(), rules, now)));
         let write = async |read: &[EventRow], letters: &[DeadLetter<'_>]| {
             Ok(store.write(&read.iter().collect::<Vec<_>>(), letters).await?.details)
         };
-        baseline.details.add(chunk.len(), write_rows(read.collect(), write).await?);
+        converted.details.add(chunk.len(), write_rows(read.collect(), write).await?);
         progress.add(chunk.len());
     }
     drop(rows);
-    tables.finish(ours, baseline.reports.read + baseline.details.read).await?;
-    Ok(baseline)
+    tables.finish(ours, converted.reports.read + converted.details.read).await?;
+    Ok(converted)
 }
 
 /// Writes the rows of a chunk, and as dead letters those that cannot be understood or that
 /// PostgreSQL refuses. Tells how many were new, and how many are dead letters.
 async fn write_rows<T>(
-    chunk: Vec<(&legacy::Row, Result<T, &'static str>)>,
+    chunk: Vec<(&baseline::Row, Result<T, &'static str>)>,
     write: impl AsyncFn(&[T], &[DeadLetter<'_>]) -> Result<u64, Error>,
 ) -> Result<(u64, usize), Error> {
     let (mut read, mut sources, mut unread) = (Vec::new(), Vec::new(), Vec::new());
@@ -161,7 +164,7 @@ async fn write_rows<T>(
     Ok((new, letters.len()))
 }
 
-impl Adopted {
+impl Converted {
     fn add(&mut self, read: usize, (new, dead_letters): (u64, usize)) {
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         self.read += number(read);
@@ -171,13 +174,13 @@ impl Adopted {
     }
 }
 
-struct Progress {
+struct ConversionProgress {
     done: usize,
     all: i64,
     said: Instant,
 }
 
-impl Progress {
+impl ConversionProgress {
     fn new(all: i64) -> Self {
         Self { done: 0, all, said: Instant::now() }
     }

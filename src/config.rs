@@ -14,10 +14,11 @@ use time::macros::format_description;
 use time::{Date, OffsetDateTime};
 
 use crate::decode::Rules;
+use crate::postgres::SchemaName;
 use crate::queue::LONGEST_VISIBILITY;
+use crate::retention::Retain;
+use crate::schema::Schema;
 use crate::schema::grants::{RoleName, Roles};
-use crate::schema::retention::Retain;
-use crate::schema::{Schema, SchemaName};
 use crate::store::Selection;
 use crate::trust::{self, Verify};
 

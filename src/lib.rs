@@ -11,7 +11,9 @@
 //! | [`batch`] | rows of many messages become the columns of one statement; pure |
 //! | [`store`] | one transaction writes them |
 //! | [`worker`] | moves messages along this way, for ever, and gives back what it cannot write |
-//! | [`schema`] | owns the tables: migrations, partitions and retention |
+//! | [`schema`] | owns the tables: migrations, grants, partitions |
+//! | [`retention`] | drops months of details and removes reports that are no longer kept |
+//! | [`postgres`] | what all of these need of PostgreSQL: names, errors, sessions |
 //!
 //! Six things are always true. The test that holds each is named with it.
 //! 1. A message is deleted from SQS only after the transaction that holds its rows has committed
@@ -38,8 +40,10 @@ pub mod decode;
 pub mod halves;
 pub mod http;
 pub mod metrics;
+pub mod postgres;
 pub mod queue;
 pub mod replay;
+pub mod retention;
 pub mod retry;
 pub mod row;
 pub mod schema;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use ses_reports::batch::month_of;
+use ses_reports::postgres::SchemaName;
+use ses_reports::schema::Schema;
 use ses_reports::schema::grants::{self, RoleName, Roles};
-use ses_reports::schema::partitions::months_later;
-use ses_reports::schema::{Schema, SchemaName};
 use ses_reports::store::Store;
+use ses_reports::store::partitions::months_later;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, query, query_as,

@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use ses_reports::batch::month_of;
-use ses_reports::schema::partitions::months_later;
-use ses_reports::schema::{Schema, SchemaName};
+use ses_reports::postgres::SchemaName;
+use ses_reports::schema::Schema;
+use ses_reports::store::partitions::months_later;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection, query, query_as,

@@ -24,7 +24,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use ses_reports::schema::{Schema, SchemaName};
+use ses_reports::postgres::SchemaName;
+use ses_reports::schema::Schema;
 use ses_reports::store::Store;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, query_scalar, raw_sql};

@@ -10,10 +10,11 @@ use serde_json::json;
 
 use super::exit::{DIVERGENT, DRIFT, Failure, LINT, MIGRATE_HELP, NEWER, PENDING, USAGE, failed};
 use super::{answer, until_signal, worker};
-use crate::baseline::{self, Adopted, Baseline};
+use crate::baseline::{self, Baseline, Converted};
 use crate::config::{RulesArgs, SchemaArgs, Wrong};
-use crate::schema::{self, Applied, Downto, Drift, Plan, Repair, SchemaName, State, Status};
-use crate::store::{self, Check, Legacy, Store};
+use crate::postgres::SchemaName;
+use crate::schema::{self, Applied, Downto, Drift, MigrationState, Plan, Repair, Status};
+use crate::store::{self, Check, HandMadeTables, Store};
 
 /// A transaction of a thousand rows of tables that were made by hand.
 const CONVERT_TIMEOUT: Duration = Duration::from_mins(5);
@@ -125,7 +126,7 @@ pub(super) enum Command {
 #[derive(Debug, Args)]
 pub(super) struct Wait {
     /// Seconds to wait for another migrator to end
-    #[arg(long, value_name = "SECONDS", default_value_t = schema::PATIENCE.as_secs())]
+    #[arg(long, value_name = "SECONDS", default_value_t = schema::MIGRATOR_TIMEOUT.as_secs())]
     wait: u64,
 }
 
@@ -172,7 +173,9 @@ async fn dispatch(command: &Command) -> Result<(), Failure> {
                 }),
             }
         }
-        Command::Baseline { schema, from, rules } => adopt(schema, from.as_deref(), rules).await,
+        Command::Baseline { schema, from, rules } => {
+            baseline_schema(schema, from.as_deref(), rules).await
+        }
         Command::New { name, migrations, json } => {
             let paths = schema::new::create(migrations, name)
                 .map_err(|line| Failure { code: USAGE, line })?;
@@ -189,7 +192,7 @@ async fn dispatch(command: &Command) -> Result<(), Failure> {
 
 impl Wait {
     fn on(&self, schema: schema::Schema) -> schema::Schema {
-        schema::Schema { patience: Duration::from_secs(self.wait), ..schema }
+        schema::Schema { migrator_timeout: Duration::from_secs(self.wait), ..schema }
     }
 }
 
@@ -221,12 +224,12 @@ async fn status(args: &SchemaArgs, check: bool) -> Result<(), Failure> {
     if !check {
         return Ok(());
     }
-    status.ours()?;
+    status.check_history()?;
     if status.is_newer() {
         let line = format!("schema {} is newer than this ses-reports", status.schema);
         return Err(Failure { code: NEWER, line });
     }
-    match status.in_state(State::Pending).len() {
+    match status.in_state(MigrationState::Pending).len() {
         0 => Ok(()),
         pending => {
             Err(Failure { code: PENDING, line: format!("{pending} migrations are pending") })
@@ -292,7 +295,11 @@ fn data_text(check: &Check) -> String {
     text
 }
 
-async fn adopt(args: &SchemaArgs, from: Option<&str>, rules: &RulesArgs) -> Result<(), Failure> {
+async fn baseline_schema(
+    args: &SchemaArgs,
+    from: Option<&str>,
+    rules: &RulesArgs,
+) -> Result<(), Failure> {
     let schema = args.check()?;
     let from = match from {
         Some(name) => {
@@ -300,19 +307,20 @@ async fn adopt(args: &SchemaArgs, from: Option<&str>, rules: &RulesArgs) -> Resu
         }
         None => schema.name.clone(),
     };
-    let place = schema.adopt(&from).await?;
+    let hand_made = schema.baseline(&from).await?;
     let (options, name) = (schema.options.clone(), schema.name.clone());
-    let tables = Legacy::connect(&options, place.clone()).await.map_err(schema::Error::from)?;
+    let tables =
+        HandMadeTables::connect(&options, hand_made.clone()).await.map_err(schema::Error::from)?;
     let store =
         Store::connect(options, name.clone(), CONVERT_TIMEOUT, 1, true).await.map_err(failed)?;
-    let done = baseline::convert(tables, &store, &name, &place, &rules.rules()).await;
+    let done = baseline::convert(tables, &store, &name, &hand_made, &rules.rules()).await;
     let done = done.map_err(|error| failed(format!("{error}: run it again to go on")))?;
     say(args.json, &done, baseline_text);
     Ok(())
 }
 
 fn baseline_text(done: &Baseline) -> String {
-    let line = |table: &str, rows: &Adopted| {
+    let line = |table: &str, rows: &Converted| {
         format!(
             "{table}: {} rows read, {} new, {} duplicates, {} dead letters",
             rows.read, rows.new, rows.duplicates, rows.dead_letters
@@ -330,11 +338,11 @@ fn status_text(status: &Status) -> String {
     let mut text = String::new();
     for line in &status.migrations {
         let state = match line.state {
-            State::Applied => "applied",
-            State::Pending => "pending",
-            State::Divergent => "DIVERGENT",
-            State::Missing => "MISSING",
-            State::Newer => "newer",
+            MigrationState::Applied => "applied",
+            MigrationState::Pending => "pending",
+            MigrationState::Divergent => "DIVERGENT",
+            MigrationState::Missing => "MISSING",
+            MigrationState::Newer => "newer",
         };
         let _ = write!(text, "{state:<10}{:<36}", line.name);
         if let Some(on) = &line.applied_on {
@@ -355,10 +363,10 @@ fn status_text(status: &Status) -> String {
         text.push('\n');
     }
     let counts = [
-        ("pending", status.in_state(State::Pending).len()),
-        ("divergent", status.in_state(State::Divergent).len()),
-        ("missing", status.in_state(State::Missing).len()),
-        ("newer than this program", status.in_state(State::Newer).len()),
+        ("pending", status.in_state(MigrationState::Pending).len()),
+        ("divergent", status.in_state(MigrationState::Divergent).len()),
+        ("missing", status.in_state(MigrationState::Missing).len()),
+        ("newer than this program", status.in_state(MigrationState::Newer).len()),
     ];
     let open: Vec<String> = counts
         .iter()

@@ -11,9 +11,10 @@ use super::exit::{FAILED, Failure, USAGE, failed};
 use super::{answer, until_signal};
 use crate::batch::month_of;
 use crate::config::{Database, DatabaseArgs};
-use crate::schema::partitions::{self, Ensured, MONTHS_AHEAD, Partition};
-use crate::schema::retention::{self, Retention};
-use crate::store::explain;
+use crate::postgres::explain;
+use crate::retention::{self, Retention};
+use crate::schema::partitions::{self, Partition};
+use crate::store::partitions::{Ensured, MONTHS_AHEAD, ensure, months_from};
 
 /// What to do with the months.
 #[derive(Debug, Subcommand)]
@@ -88,8 +89,8 @@ async fn list(database: &Database) -> Result<Answer, Failure> {
 async fn create(database: &Database, months: u16) -> Result<Answer, Failure> {
     let mut connection = database.options.connect().await.map_err(|error| sql(&error))?;
     let mut created = Vec::new();
-    for month in partitions::months_from(now(), months) {
-        let ensured = partitions::ensure(&mut connection, &database.schema, month).await;
+    for month in months_from(now(), months) {
+        let ensured = ensure(&mut connection, &database.schema, month).await;
         if ensured.map_err(|error| sql(&error))? == Ensured::Created {
             created.push(name_of(month));
         }

@@ -5,12 +5,12 @@
 //! about what SES writes.
 
 pub mod address;
+pub mod baseline;
 mod envelope;
 mod event;
 pub mod identity;
 mod json;
 mod kind;
-pub mod legacy;
 mod outcome;
 pub mod text;
 pub mod timestamp;

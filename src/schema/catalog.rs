@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use sqlx::PgConnection;
 
-use super::{Error, SchemaName, session};
+use super::Error;
+use crate::postgres::{self, SchemaName};
 
 /// Kind and name of an object, in the order in which differences are told.
 type Key = (String, String);
@@ -39,7 +40,7 @@ pub(super) async fn read(
     connection: &mut PgConnection,
     schema: &SchemaName,
 ) -> Result<Catalog, Error> {
-    let mut transaction = session::reading(connection).await?;
+    let mut transaction = postgres::begin_read_only(connection).await?;
     sqlx::raw_sql("SET LOCAL search_path = ''").execute(&mut *transaction).await?;
     let rows: Vec<(String, Option<String>, String, String)> =
         sqlx::query_as(include_str!("catalog.sql"))

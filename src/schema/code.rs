@@ -6,7 +6,7 @@
 
 use sqlx::PgConnection;
 
-use super::apply::run_alone;
+use super::statement::run_alone;
 use super::{Error, Migration, Schema};
 
 /// Runs the function of a migration.
@@ -42,9 +42,9 @@ async fn index_partitions(
     .bind(&parent)
     .fetch_all(&mut *connection)
     .await?;
-    for (place, (partition, definition)) in partitions.iter().enumerate() {
+    for (index_number, (partition, definition)) in partitions.iter().enumerate() {
         let index = format!("{partition}_{suffix}");
-        tracing::info!("building {index} ({} of {})", place + 1, partitions.len());
+        tracing::info!("building {index} ({} of {})", index_number + 1, partitions.len());
         let build = format!(
             "CREATE INDEX CONCURRENTLY IF NOT EXISTS \"{index}\" ON \"{partition}\"{definition}"
         );

@@ -6,9 +6,11 @@ use std::time::Instant;
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
-use super::apply::{self, Retries, Way};
-use super::status::State;
+use super::apply::{self, Direction};
+use super::statement::Retries;
+use super::status::MigrationState;
 use super::{Applied, Error, Migration, Schema, Status, session, sql};
+use crate::postgres::quote_ident;
 
 /// Something with data in it that would be dropped.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -74,7 +76,7 @@ impl Schema {
         let mut undone = Vec::new();
         for migration in steps {
             let started = Instant::now();
-            if let Err(error) = apply::run(connection, self, &Way::Down { migration }).await {
+            if let Err(error) = apply::run(connection, self, &Direction::Down { migration }).await {
                 return Err(Error::Migration {
                     name: migration.stem.to_string(),
                     applied: undone,
@@ -95,12 +97,12 @@ impl Schema {
                 newest: status.newest,
             });
         }
-        status.ours()?;
+        status.check_history()?;
         let is_applied = |version| {
             status
                 .migrations
                 .iter()
-                .any(|line| line.version == version && line.state == State::Applied)
+                .any(|line| line.version == version && line.state == MigrationState::Applied)
         };
         let applied = self.migrations.iter().rev().filter(|known| is_applied(known.version));
         match to {
@@ -170,7 +172,7 @@ impl Schema {
     ) -> Result<(), Error> {
         let condition = column.map_or_else(
             || "true".to_owned(),
-            |column| format!("\"{}\" IS NOT NULL", column.replace('"', "\"\"")),
+            |column| format!("{} IS NOT NULL", quote_ident(column)),
         );
         if let Some(rows) = self.rows(connection, &table.name, &condition).await? {
             let of_column = column.map(|column| format!(".{column}")).unwrap_or_default();
@@ -223,7 +225,7 @@ impl Schema {
         table: &str,
         condition: &str,
     ) -> Result<Option<i64>, Error> {
-        let table = format!("{}.\"{table}\"", self.name.quoted());
+        let table = format!("{}.{}", self.name.quoted(), quote_ident(table));
         let any = format!("SELECT EXISTS (SELECT * FROM {table} WHERE {condition})");
         if !sqlx::query_scalar::<_, bool>(AssertSqlSafe(any)).fetch_one(&mut *connection).await? {
             return Ok(None);

@@ -10,8 +10,9 @@ use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::apply::{self, Way};
+use super::apply::{self, Direction};
 use super::{Applied, Error, Migration, Schema};
+use crate::postgres::explain;
 
 /// A connection that refinery can migrate. Each call of `execute` is one migration and its history
 /// row: refinery's asynchronous runner passes them together.
@@ -29,7 +30,7 @@ pub(super) struct Driver<'a> {
 pub(super) enum DriverError {
     #[error("the migration failed")]
     Failed,
-    #[error("{}", crate::store::explain(.0))]
+    #[error("{}", explain(.0))]
     Sql(#[from] sqlx::Error),
     #[error("the migration history holds an unreadable {0}")]
     History(&'static str),
@@ -52,8 +53,8 @@ impl AsyncTransaction for Driver<'_> {
             };
             let migration: &Migration = known(up).ok_or(DriverError::History("migration"))?;
             let started = Instant::now();
-            let way = Way::Up { migration, record };
-            if let Err(error) = apply::run(self.connection, self.schema, &way).await {
+            let direction = Direction::Up { migration, record };
+            if let Err(error) = apply::run(self.connection, self.schema, &direction).await {
                 self.failure = Some((migration.stem.to_string(), error));
                 return Err(DriverError::Failed);
             }

@@ -5,7 +5,8 @@
 
 use std::fmt::Write as _;
 
-use super::{SchemaName, newest};
+use super::newest;
+use crate::postgres::{SchemaName, quote_ident};
 
 /// The roles that rights are for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +50,7 @@ impl RoleName {
     /// The name as SQL takes it.
     #[must_use]
     pub fn quoted(&self) -> String {
-        format!("\"{}\"", self.0.replace('"', "\"\""))
+        quote_ident(&self.0)
     }
 
     /// The bare name.

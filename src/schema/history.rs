@@ -2,7 +2,7 @@
 
 use sqlx::{AssertSqlSafe, FromRow, PgConnection};
 
-use super::SchemaName;
+use crate::postgres::SchemaName;
 
 /// A migration that was applied, as the history has it.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]

@@ -4,15 +4,16 @@ use std::time::{Duration, Instant};
 
 use sqlx::PgConnection;
 
-use super::{Error, SchemaName};
+use super::Error;
 use crate::backoff::Backoff;
+use crate::postgres::SchemaName;
 
 /// Takes the migrators' lock by asking again and again: a session that *waits* for it would
 /// deadlock with a `CREATE INDEX CONCURRENTLY` of the one that holds it.
 pub(super) async fn take(
     connection: &mut PgConnection,
     schema: &SchemaName,
-    patience: Duration,
+    longest: Duration,
 ) -> Result<(), Error> {
     let started = Instant::now();
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2))
@@ -29,7 +30,7 @@ pub(super) async fn take(
             return Ok(());
         }
         let holder = holder(connection, schema).await?;
-        if started.elapsed() > patience {
+        if started.elapsed() > longest {
             return Err(Error::Locked { holder, waited: started.elapsed().as_secs() });
         }
         if !said {

@@ -5,13 +5,14 @@
 //! |---|---|
 //! | `embedded`, `files`, `sql`, `lint` | the files: their names, their statements, what a linter says |
 //! | `session`, `lock`, `history` | a session straight to PostgreSQL, alone, and what was applied |
-//! | `up`, `down`, `driver`, `apply`, `code`, `progress` | a migration is run, or undone |
+//! | `up`, `down`, `driver`, `apply`, `statement`, `code`, `progress` | a migration is run, or undone |
 //! | `status`, `plan`, `verify`, `shadow`, `catalog` | what is, what would be, what should be |
-//! | `partitions`, `retention` | months of details are made, listed and dropped |
+//! | `partitions` | the months of details: which there are, which are missing |
 //! | `grants` | who may do what |
+//! | `baseline` | room is made where the tables were made by hand |
 
-mod adopt;
 mod apply;
+mod baseline;
 mod catalog;
 mod code;
 mod down;
@@ -22,16 +23,15 @@ pub mod grants;
 mod history;
 mod lint;
 mod lock;
-mod name;
 pub mod new;
 pub mod partitions;
 mod plan;
 mod progress;
 mod repair;
-pub mod retention;
-mod session;
+pub(crate) mod session;
 mod shadow;
 mod sql;
+mod statement;
 mod status;
 mod up;
 mod verify;
@@ -41,19 +41,19 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 
+use crate::postgres::{SchemaName, explain};
+
 pub use catalog::Difference;
 pub use down::{Downto, Loss};
 pub use embedded::{EMBEDDED, Migration, in_folder, newest};
 pub use lint::{Finding, lint};
-pub use name::SchemaName;
 pub use plan::{Lock, Plan, Planned, Step};
 pub use repair::Repair;
-pub use session::patient;
-pub use status::{Line, Progress, State, Status};
+pub use status::{BackfillProgress, MigrationState, MigrationStatus, Status};
 pub use verify::Drift;
 
 /// How long a migrator waits for another one to end.
-pub const PATIENCE: Duration = Duration::from_mins(5);
+pub const MIGRATOR_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// The schema of one database, and the migrations that make it.
 #[derive(Debug, Clone)]
@@ -65,7 +65,7 @@ pub struct Schema {
     /// In order, from version 1, without gaps.
     pub migrations: Cow<'static, [Migration]>,
     /// How long to wait for another migrator to end.
-    pub patience: Duration,
+    pub migrator_timeout: Duration,
     /// The server where shadow databases may be made, if not that of the database itself.
     pub shadow: Option<PgConnectOptions>,
 }
@@ -78,7 +78,7 @@ impl Schema {
             options,
             name,
             migrations: Cow::Borrowed(EMBEDDED),
-            patience: PATIENCE,
+            migrator_timeout: MIGRATOR_TIMEOUT,
             shadow: None,
         }
     }
@@ -190,7 +190,7 @@ pub enum Error {
     #[error("no answer within {} s", session::CONNECT_TIMEOUT.as_secs())]
     Unreachable,
     /// PostgreSQL cannot be reached or asked.
-    #[error("{}", crate::store::explain(.0))]
+    #[error("{}", explain(.0))]
     Database(#[from] sqlx::Error),
 }
 

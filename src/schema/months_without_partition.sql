@@ -1,8 +1,10 @@
--- Months that should have a partition of details and have none.
--- $1 is the first day of the current month; $2 when tables were adopted, whose details somebody else
--- kept. A report that an application made tells of no event yet, and one whose month was detached to
+-- ses-reports: months without a partition
+-- Months that should have a partition of details and have none: those of mail that was sent, and the
+-- current one. $1 is when tables were adopted whose details somebody else kept. A report that an application made tells of no event yet, and one whose month was detached to
 -- be kept by a person is not missed. One look at the index on send_at per month, not a scan.
-WITH partition AS (
+WITH clock AS (
+    SELECT date_trunc('month', now() AT TIME ZONE 'UTC') AS month
+), partition AS (
     SELECT date_trunc('month', substring(pg_get_expr(relpartbound, pg_class.oid)
         FROM $$FROM \('([^']+)'\)$$)::timestamptz, 'UTC') AS begins
     FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
@@ -13,16 +15,16 @@ WITH partition AS (
         (SELECT min(send_at) FROM {schema}.aws_reports WHERE send_at >= '2011-01-01 00:00:00+00')) AS at
 ), month AS (
     SELECT generate_series(
-        date_trunc('month', at AT TIME ZONE 'UTC'), $1::timestamp, interval '1 month') AT TIME ZONE 'UTC' AS begins
-    FROM first
+        date_trunc('month', at AT TIME ZONE 'UTC'), clock.month, interval '1 month') AT TIME ZONE 'UTC' AS begins
+    FROM first, clock
 )
 SELECT (begins AT TIME ZONE 'UTC')::date
-FROM month
+FROM month, clock
 WHERE NOT EXISTS (SELECT FROM partition WHERE partition.begins = month.begins)
-    AND ((begins AT TIME ZONE 'UTC')::date = $1 OR EXISTS (
+    AND (begins AT TIME ZONE 'UTC' = clock.month OR EXISTS (
         SELECT FROM {schema}.aws_reports
         WHERE send_at >= begins AND send_at < begins + interval '1 month'
             AND LEAST(delivery_at, bounce_at, open_at, click_at, delivery_delay_at) < begins + interval '1 month'
-            AND ($2::timestamptz IS NULL OR created_at > $2)))
+            AND ($1::timestamptz IS NULL OR created_at > $1)))
     AND to_regclass(format('{schema}.aws_report_detail_%s', to_char(begins AT TIME ZONE 'UTC', 'YYYY_MM'))) IS NULL
 ORDER BY 1

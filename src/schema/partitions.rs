@@ -1,51 +1,14 @@
-//! The monthly partitions of the detail table.
+//! The monthly partitions of the detail table: which there are, and which are missing.
 
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, FromRow, PgConnection, Row as _};
-use time::{Date, Month, OffsetDateTime};
+use time::{Date, OffsetDateTime};
 
-use super::SchemaName;
-use crate::batch::month_of;
+use crate::postgres::{self, SchemaName, quote_ident};
 
-/// How many months beyond the current one are created ahead.
-pub const MONTHS_AHEAD: u16 = 3;
-
-/// How a month stands after [`ensure`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ensured {
-    /// It has a partition now.
-    Created,
-    /// It had one.
-    Present,
-    /// It is no longer kept, and gets none.
-    Expired,
-}
-
-/// Creates the partition of a month (its first day) where there is none.
-///
-/// The DDL is in the function `aws_report_detail_ensure`, which runs with the rights of the
-/// schema's owner and takes no lock that a reader or a writer waits for.
-///
-/// # Errors
-/// When PostgreSQL cannot be reached, or a lock on the parent is not to be had.
-pub async fn ensure(
-    connection: &mut PgConnection,
-    schema: &SchemaName,
-    month: Date,
-) -> Result<Ensured, sqlx::Error> {
-    let sql = format!("SELECT {}.aws_report_detail_ensure($1)", schema.quoted());
-    // Once a month and process: not worth a prepared statement, which a pooler may not keep.
-    let created: Option<bool> = sqlx::query_scalar(AssertSqlSafe(sql))
-        .persistent(false)
-        .bind(month)
-        .fetch_one(connection)
-        .await?;
-    Ok(match created {
-        Some(true) => Ensured::Created,
-        Some(false) => Ensured::Present,
-        None => Ensured::Expired,
-    })
-}
+/// The comment of a partition that is on its way out: a detached table without it was detached by a
+/// person, to be kept.
+const MARK: &str = "ses-reports: no longer kept, to be dropped";
 
 /// A table that holds details.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,18 +56,62 @@ pub async fn list(
     schema: &SchemaName,
 ) -> Result<Vec<Partition>, sqlx::Error> {
     let sql = include_str!("partitions.sql").replace("{schema}", &schema.quoted());
-    sqlx::query_as(AssertSqlSafe(sql))
-        .persistent(false)
-        .bind(super::retention::MARK)
-        .fetch_all(connection)
-        .await
+    sqlx::query_as(AssertSqlSafe(sql)).persistent(false).bind(MARK).fetch_all(connection).await
 }
 
-/// A month (its first day) and as many after it.
-#[must_use]
-pub fn months_from(now: OffsetDateTime, ahead: u16) -> Vec<Date> {
-    let month = month_of(now);
-    (0..=i32::from(ahead)).map(|later| months_later(month, later)).collect()
+/// Finishes a detach that was interrupted, by whomever: it bars every other.
+///
+/// # Errors
+/// When PostgreSQL cannot be reached, or the role does not own the tables.
+pub async fn finish_detach(
+    connection: &mut PgConnection,
+    partition: &Partition,
+) -> Result<(), sqlx::Error> {
+    if partition.is_expired {
+        mark(connection, partition).await?;
+    }
+    let name = quote_ident(&partition.name);
+    let sql = format!(
+        "-- ses-reports: finish the detach of a partition
+        ALTER TABLE aws_report_detail DETACH PARTITION {name} FINALIZE"
+    );
+    ddl(connection, &sql).await
+}
+
+/// Detaches a partition, if it is attached, and drops it with its rows. Of the other months no reader
+/// or writer waits for it. Interrupted, it leaves a detached table with a mark, which [`list`] says is
+/// expired. The `search_path` is the schema, and the session is in no transaction.
+///
+/// # Errors
+/// When PostgreSQL cannot be reached, or the role does not own the tables.
+pub async fn remove(
+    connection: &mut PgConnection,
+    partition: &Partition,
+) -> Result<(), sqlx::Error> {
+    let name = quote_ident(&partition.name);
+    if partition.is_attached {
+        mark(connection, partition).await?;
+        let detach = format!(
+            "-- ses-reports: detach a partition
+            ALTER TABLE aws_report_detail DETACH PARTITION {name} CONCURRENTLY"
+        );
+        ddl(connection, &detach).await?;
+    }
+    ddl(connection, &format!("-- ses-reports: drop a partition\nDROP TABLE {name}")).await
+}
+
+/// So that a later run which finds it detached knows that it is to be dropped.
+async fn mark(connection: &mut PgConnection, partition: &Partition) -> Result<(), sqlx::Error> {
+    let name = quote_ident(&partition.name);
+    let sql = format!(
+        "-- ses-reports: mark a partition as no longer kept
+        COMMENT ON TABLE {name} IS '{MARK}'"
+    );
+    ddl(connection, &sql).await
+}
+
+async fn ddl(connection: &mut PgConnection, sql: &str) -> Result<(), sqlx::Error> {
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map(|_| ())
 }
 
 /// Months (their first days) that should have a partition and have none: those of the reports'
@@ -116,10 +123,9 @@ pub fn months_from(now: OffsetDateTime, ahead: u16) -> Vec<Date> {
 pub(super) async fn without(
     connection: &mut PgConnection,
     schema: &SchemaName,
-    current: Date,
 ) -> Result<Vec<Date>, sqlx::Error> {
     let sql = include_str!("months_without_partition.sql").replace("{schema}", &schema.quoted());
-    let mut transaction = super::session::reading(connection).await?;
+    let mut transaction = postgres::begin_read_only(connection).await?;
     let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
         .persistent(false)
         .bind(format!("{}.aws_report_detail", schema.quoted()))
@@ -131,7 +137,6 @@ pub(super) async fn without(
     let adopted = adopted_at(&mut transaction, schema).await?;
     let mut months: Vec<Date> = sqlx::query_scalar(AssertSqlSafe(sql))
         .persistent(false)
-        .bind(current)
         .bind(adopted)
         .fetch_all(&mut *transaction)
         .await?;
@@ -172,42 +177,4 @@ async fn adopted_at(
     let at: Option<Option<OffsetDateTime>> =
         sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_optional(connection).await?;
     Ok(at.flatten())
-}
-
-/// The months that must exist at a time: its own and the next [`MONTHS_AHEAD`].
-#[must_use]
-pub fn months_ahead(now: OffsetDateTime) -> Vec<Date> {
-    months_from(now, MONTHS_AHEAD)
-}
-
-/// The first day of a month that is so many later, or earlier. It stops where the calendar does.
-#[must_use]
-pub fn months_later(month: Date, later: i32) -> Date {
-    let months = month.year() * 12 + i32::from(u8::from(month.month())) - 1 + later;
-    u8::try_from(months.rem_euclid(12) + 1)
-        .ok()
-        .and_then(|number| Month::try_from(number).ok())
-        .and_then(|name| Date::from_calendar_date(months.div_euclid(12), name, 1).ok())
-        .unwrap_or(month)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use time::macros::{date, datetime};
-
-    #[test]
-    fn the_year_turns() {
-        assert_eq!(
-            months_ahead(datetime!(2026-11-30 23:59:59 UTC)),
-            [
-                date!(2026 - 11 - 01),
-                date!(2026 - 12 - 01),
-                date!(2027 - 01 - 01),
-                date!(2027 - 02 - 01)
-            ]
-        );
-        assert_eq!(months_later(date!(2026 - 01 - 01), -1), date!(2025 - 12 - 01));
-        assert_eq!(months_later(date!(2026 - 11 - 01), -25), date!(2024 - 10 - 01));
-    }
 }

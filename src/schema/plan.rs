@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use super::lint::{Finding, lint};
 use super::shadow::Shadow;
 use super::sql::{self, Concurrent};
-use super::status::State;
+use super::status::MigrationState;
 use super::{Error, Migration, Schema, code, session};
 
 /// What `up` would do.
@@ -92,7 +92,7 @@ impl Schema {
     /// one the plan is the SQL alone.
     pub async fn plan(&self, to: Option<u32>) -> Result<Plan, Error> {
         let status = self.status().await?;
-        status.ours()?;
+        status.check_history()?;
         let to = to.unwrap_or_else(|| self.newest());
         if !(1..=self.newest()).contains(&to) {
             return Err(Error::NoSuchVersion { version: to, newest: self.newest() });
@@ -103,7 +103,7 @@ impl Schema {
             .filter(|migration| {
                 migration.version <= to
                     && status.migrations.iter().any(|line| {
-                        line.version == migration.version && line.state == State::Pending
+                        line.version == migration.version && line.state == MigrationState::Pending
                     })
             })
             .collect();

@@ -71,7 +71,7 @@ fn look(record: &Record, known: &Migration) -> Repair {
             (false, format!("it was applied under another name: {}", record.stem()))
         }
         None => (false, "what was applied is not in the history: it was applied by another tool, or by a version before 0.1".to_owned()),
-        Some(was) if sql::essence(was) == sql::essence(&known.up) => (
+        Some(was) if sql::normalised_tokens(was) == sql::normalised_tokens(&known.up) => (
             true,
             "its statements are the same; only comments, white space or line ends differ".to_owned(),
         ),
@@ -88,7 +88,7 @@ fn look(record: &Record, known: &Migration) -> Repair {
 
 /// Where two texts of SQL first differ, with a few words of each.
 fn first_difference(was: &str, is: &str) -> String {
-    let (was, is) = (sql::essence(was), sql::essence(is));
+    let (was, is) = (sql::normalised_tokens(was), sql::normalised_tokens(is));
     let same = was.split(' ').zip(is.split(' ')).take_while(|(was, is)| was == is).count();
     let from = same.saturating_sub(3);
     let words = |text: &str| text.split(' ').skip(from).take(8).collect::<Vec<_>>().join(" ");

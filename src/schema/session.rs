@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Postgres, Transaction};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 
-use super::{Error, SchemaName};
+use super::Error;
+use crate::postgres::{ALIVE_CHECK, SchemaName, has_sqlstate, sqlstate};
 
 /// How long a statement of a migration may wait for a lock, and with it the traffic behind it.
 pub(super) const LOCK_TIMEOUT: &str = "2s";
@@ -13,15 +14,12 @@ pub(super) const LOCK_TIMEOUT: &str = "2s";
 /// How long PostgreSQL may take to let us in.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How soon PostgreSQL notices, in the middle of a statement, that whoever asked for it is gone.
-const ALIVE_CHECK: &str = "2s";
-
 /// Connects with the schema alone in the search path, and with limits that no `RESET` in a
 /// migration undoes: they are startup options, not `SET`.
 ///
 /// # Errors
 /// [`Error::Pooler`] where something in between drops or refuses those options.
-pub(super) async fn open(
+pub(crate) async fn open(
     options: &PgConnectOptions,
     schema: &SchemaName,
 ) -> Result<PgConnection, Error> {
@@ -61,20 +59,6 @@ pub(super) async fn open_to_read(options: &PgConnectOptions) -> Result<PgConnect
         .map_err(|error| unreachable(&options, error))
 }
 
-/// A transaction that only reads, takes the time that it needs, and ends soon after whoever asked for
-/// it is gone. What it sets is its own, so it goes through a pooler.
-pub(super) async fn reading(
-    connection: &mut PgConnection,
-) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
-    connection
-        .begin_with(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0;
-            SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL TimeZone = 'UTC';
-            SET LOCAL client_connection_check_interval = '2s'; SET LOCAL standard_conforming_strings = on",
-        )
-        .await
-}
-
 /// Says where nobody listens.
 fn unreachable(options: &PgConnectOptions, error: sqlx::Error) -> Error {
     match error {
@@ -85,24 +69,9 @@ fn unreachable(options: &PgConnectOptions, error: sqlx::Error) -> Error {
     }
 }
 
-/// SQLSTATE `active_sql_transaction`: the statement runs outside of a transaction only.
+/// Whether a statement was refused because it runs outside of a transaction only.
 pub(super) fn needs_no_transaction(error: &sqlx::Error) -> bool {
-    error
-        .as_database_error()
-        .and_then(sqlx::error::DatabaseError::code)
-        .is_some_and(|code| code == "25001")
-}
-
-/// How to connect for work that may take long, straight to PostgreSQL: without the limits that the
-/// database or the role may have, and ended soon after whoever asked for it is gone.
-#[must_use]
-pub fn patient(options: &PgConnectOptions) -> PgConnectOptions {
-    options.clone().options([
-        ("statement_timeout", "0"),
-        ("idle_in_transaction_session_timeout", "0"),
-        ("client_connection_check_interval", ALIVE_CHECK),
-        ("standard_conforming_strings", "on"),
-    ])
+    has_sqlstate(error, sqlstate::ACTIVE_SQL_TRANSACTION)
 }
 
 /// What `pg_stat_activity` calls us.
@@ -119,7 +88,7 @@ fn refuses_options(error: &sqlx::Error) -> bool {
 /// behind on a session that is no longer ours.
 ///
 /// A second client holds a transaction open; with a session of our own, that changes nothing for us.
-pub(super) async fn refuse_pooler(
+pub(crate) async fn refuse_pooler(
     connection: &mut PgConnection,
     options: &PgConnectOptions,
     schema: &SchemaName,

@@ -2,8 +2,8 @@
 
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 
-use super::session::patient;
 use super::{Error, Schema};
+use crate::postgres::{has_sqlstate, sqlstate, without_timeouts};
 
 /// What its name begins with; what follows names the session that made it.
 const PREFIX: &str = "ses_reports_shadow_";
@@ -24,7 +24,7 @@ impl Shadow {
     /// [`Error::NoShadow`] without the right to create a database.
     pub(super) async fn create(of: &Schema) -> Result<Self, Error> {
         let server = of.shadow.as_ref().unwrap_or(&of.options);
-        let options = patient(server).application_name("ses-reports shadow");
+        let options = without_timeouts(server).application_name("ses-reports shadow");
         let mut maker = options.connect().await?;
         sweep(&mut maker).await?;
         let name: String = sqlx::query_scalar(
@@ -93,10 +93,8 @@ async fn sweep(maker: &mut PgConnection) -> Result<(), Error> {
     Ok(())
 }
 
-/// SQLSTATE `insufficient_privilege`, or a server that only reads.
+/// A right is missing, or the server only reads.
 fn is_refused(error: &sqlx::Error) -> bool {
-    error
-        .as_database_error()
-        .and_then(sqlx::error::DatabaseError::code)
-        .is_some_and(|code| code == "42501" || code == "25006")
+    has_sqlstate(error, sqlstate::INSUFFICIENT_PRIVILEGE)
+        || has_sqlstate(error, sqlstate::READ_ONLY_SQL_TRANSACTION)
 }

@@ -63,16 +63,16 @@ fn words(text: &str) -> Vec<String> {
 
 /// What of a file counts: its tokens without comments and with one space for any white space
 /// between them. The bodies of functions are tokens too: PostgreSQL keeps them as they are.
-pub(super) fn essence(text: &str) -> String {
-    let mut essence = String::with_capacity(text.len());
+pub(super) fn normalised_tokens(text: &str) -> String {
+    let mut normalised_tokens = String::with_capacity(text.len());
     for token in tokens(text) {
-        if !essence.is_empty() {
-            essence.push(' ');
+        if !normalised_tokens.is_empty() {
+            normalised_tokens.push(' ');
         }
         // A checkout may have changed the line ends inside a function's body or a string.
-        essence.push_str(&token.text().replace("\r\n", "\n"));
+        normalised_tokens.push_str(&token.text().replace("\r\n", "\n"));
     }
-    essence
+    normalised_tokens
 }
 
 /// The comment lines before the first statement.
@@ -144,7 +144,12 @@ mod tests {
                 let statements = statements(text).expect("it is SQL");
                 assert!(!statements.is_empty(), "{}", migration.stem);
                 // Nothing is lost between the statements but comments.
-                assert_eq!(essence(&statements.join("\n")), essence(text), "{}", migration.stem);
+                assert_eq!(
+                    normalised_tokens(&statements.join("\n")),
+                    normalised_tokens(text),
+                    "{}",
+                    migration.stem
+                );
             }
         }
     }
@@ -153,13 +158,13 @@ mod tests {
     fn comments_and_line_ends_do_not_count_and_everything_else_does() {
         let was = "-- Purpose: a\nSELECT 'a--b', $$ x -- y\n $$; /* c */ SELECT 1;";
         let same = "-- Purpose: b\r\n\r\nSELECT   'a--b',\n$$ x -- y\r\n $$; SELECT /* d */ 1;";
-        assert_eq!(essence(was), essence(same));
+        assert_eq!(normalised_tokens(was), normalised_tokens(same));
         for other in [
             was.replace("a--b", "a--c"),
             was.replace("-- y", "-- z"),
             was.replace("SELECT 1", "SELECT 2"),
         ] {
-            assert_ne!(essence(was), essence(&other));
+            assert_ne!(normalised_tokens(was), normalised_tokens(&other));
         }
     }
 

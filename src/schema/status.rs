@@ -16,20 +16,20 @@ pub struct Status {
     /// The newest version that is known here.
     pub newest: u32,
     /// Every migration that is known here or was applied, in order.
-    pub migrations: Vec<Line>,
+    pub migrations: Vec<MigrationStatus>,
     /// The backfills that have begun.
-    pub backfills: Vec<Progress>,
+    pub backfills: Vec<BackfillProgress>,
 }
 
 /// One migration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Line {
+pub struct MigrationStatus {
     /// Its number.
     pub version: u32,
     /// Its file name without `.sql`.
     pub name: String,
     /// How it stands.
-    pub state: State,
+    pub state: MigrationState,
     /// When it was applied, RFC 3339.
     pub applied_on: Option<String>,
     /// The role that applied it.
@@ -45,7 +45,7 @@ pub struct Line {
 /// How a migration stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum MigrationState {
     /// Applied as it is known here.
     Applied,
     /// Not yet applied.
@@ -60,7 +60,7 @@ pub enum State {
 
 /// How far a backfill is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow)]
-pub struct Progress {
+pub struct BackfillProgress {
     /// Its name.
     pub name: String,
     /// Rows looked at.
@@ -76,7 +76,7 @@ pub struct Progress {
 impl Status {
     /// The names of the migrations in a state.
     #[must_use]
-    pub fn in_state(&self, state: State) -> Vec<&str> {
+    pub fn in_state(&self, state: MigrationState) -> Vec<&str> {
         let lines = self.migrations.iter().filter(|line| line.state == state);
         lines.map(|line| line.name.as_str()).collect()
     }
@@ -90,18 +90,18 @@ impl Status {
     /// Whether everything known here is applied.
     #[must_use]
     pub fn is_current(&self) -> bool {
-        self.in_state(State::Pending).is_empty()
+        self.in_state(MigrationState::Pending).is_empty()
     }
 
     /// Refuses a history that is not ours.
     ///
     /// # Errors
     /// [`Error::Divergent`] or [`Error::Missing`], with the first that is.
-    pub fn ours(&self) -> Result<(), Error> {
-        if let Some(name) = self.in_state(State::Divergent).first() {
+    pub fn check_history(&self) -> Result<(), Error> {
+        if let Some(name) = self.in_state(MigrationState::Divergent).first() {
             return Err(Error::Divergent((*name).to_owned()));
         }
-        match self.in_state(State::Missing).first() {
+        match self.in_state(MigrationState::Missing).first() {
             Some(name) => Err(Error::Missing((*name).to_owned())),
             None => Ok(()),
         }
@@ -117,7 +117,7 @@ impl Schema {
         let mut connection = session::open_to_read(&self.options).await?;
         let status = async {
             // One transaction, so that a pooler gives it one session.
-            let mut transaction = session::reading(&mut connection).await?;
+            let mut transaction = crate::postgres::begin_read_only(&mut connection).await?;
             let status = self.read_status(&mut transaction).await?;
             transaction.rollback().await?;
             Ok(status)
@@ -135,7 +135,7 @@ impl Schema {
     /// [`Error::Older`], and a history that is not ours.
     pub async fn require(&self) -> Result<Status, Error> {
         let status = self.status().await?;
-        status.ours()?;
+        status.check_history()?;
         if status.is_current() {
             return Ok(status);
         }
@@ -157,7 +157,10 @@ impl Schema {
         })
     }
 
-    async fn read_backfills(&self, connection: &mut PgConnection) -> Result<Vec<Progress>, Error> {
+    async fn read_backfills(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<Vec<BackfillProgress>, Error> {
         let table = format!("{}.aws_report_backfill", self.name.quoted());
         let readable: Option<bool> = sqlx::query_scalar(
             "SELECT has_table_privilege(to_regclass($1), 'SELECT') WHERE to_regclass($1) IS NOT NULL",
@@ -182,17 +185,17 @@ fn number(record: &Record) -> u32 {
     u32::try_from(record.version).unwrap_or(0)
 }
 
-fn compare(applied: &[Record], known: &[Migration]) -> Vec<Line> {
+fn compare(applied: &[Record], known: &[Migration]) -> Vec<MigrationStatus> {
     let newest_applied = applied.iter().map(number).max().unwrap_or(0);
-    let mut lines: Vec<Line> = known
+    let mut lines: Vec<MigrationStatus> = known
         .iter()
         .map(|migration| {
             let record = applied.iter().find(|record| number(record) == migration.version);
             let state = match record {
-                Some(record) if is_of(record, migration) => State::Applied,
-                Some(_) => State::Divergent,
-                None if migration.version < newest_applied => State::Missing,
-                None => State::Pending,
+                Some(record) if is_of(record, migration) => MigrationState::Applied,
+                Some(_) => MigrationState::Divergent,
+                None if migration.version < newest_applied => MigrationState::Missing,
+                None => MigrationState::Pending,
             };
             line(state, record, migration.version, &migration.stem, &migration.checksum())
         })
@@ -200,7 +203,7 @@ fn compare(applied: &[Record], known: &[Migration]) -> Vec<Line> {
     for record in applied {
         if !known.iter().any(|migration| migration.version == number(record)) {
             lines.push(line(
-                State::Newer,
+                MigrationState::Newer,
                 Some(record),
                 number(record),
                 &record.stem(),
@@ -216,8 +219,14 @@ pub(super) fn is_of(record: &Record, migration: &Migration) -> bool {
     record.checksum == migration.checksum() && record.stem() == migration.stem
 }
 
-fn line(state: State, record: Option<&Record>, version: u32, name: &str, checksum: &str) -> Line {
-    Line {
+fn line(
+    state: MigrationState,
+    record: Option<&Record>,
+    version: u32,
+    name: &str,
+    checksum: &str,
+) -> MigrationStatus {
+    MigrationStatus {
         version,
         name: name.to_owned(),
         state,
@@ -231,7 +240,7 @@ fn line(state: State, record: Option<&Record>, version: u32, name: &str, checksu
 
 #[cfg(test)]
 mod tests {
-    use super::State::{Applied, Divergent, Missing, Newer, Pending};
+    use super::MigrationState::{Applied, Divergent, Missing, Newer, Pending};
     use super::*;
 
     fn migration(version: u32, up: &'static str) -> Migration {
@@ -256,7 +265,7 @@ mod tests {
         }
     }
 
-    fn states(applied: &[Record], known: &[Migration]) -> Vec<State> {
+    fn states(applied: &[Record], known: &[Migration]) -> Vec<MigrationState> {
         compare(applied, known).iter().map(|line| line.state).collect()
     }
 

@@ -4,7 +4,7 @@ use refinery::{Runner, Target};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::driver::Driver;
-use super::status::{State, is_of};
+use super::status::{MigrationState, is_of};
 use super::{Applied, Error, Schema, Status, history, lock, session};
 
 impl Schema {
@@ -35,9 +35,12 @@ impl Schema {
             return Err(Error::NoSuchVersion { version: to, newest: self.newest() });
         }
         let status = self.read_status(connection).await?;
-        status.ours()?;
+        status.check_history()?;
         let is_done = |status: &Status| {
-            !status.migrations.iter().any(|line| line.state == State::Pending && line.version <= to)
+            !status
+                .migrations
+                .iter()
+                .any(|line| line.state == MigrationState::Pending && line.version <= to)
         };
         if is_done(&status) {
             return Ok((status, Vec::new()));
@@ -45,7 +48,7 @@ impl Schema {
         self.claim(connection).await?;
         // What this process waited for may have applied everything.
         let status = self.read_status(connection).await?;
-        status.ours()?;
+        status.check_history()?;
         if is_done(&status) {
             return Ok((status, Vec::new()));
         }
@@ -74,7 +77,7 @@ impl Schema {
             return Err(Error::Encoding(encoding));
         }
         session::refuse_pooler(connection, &self.options, &self.name).await?;
-        lock::take(connection, &self.name, self.patience).await?;
+        lock::take(connection, &self.name, self.migrator_timeout).await?;
         create_schema(connection, self).await?;
         history::prepare(connection, &self.name).await?;
         for record in history::read(connection, &self.name).await? {

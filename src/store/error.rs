@@ -1,6 +1,6 @@
 //! What PostgreSQL's errors mean to a worker.
 
-use crate::causes;
+use crate::postgres::explain;
 
 /// Why a write did not happen.
 #[derive(Debug, thiserror::Error)]
@@ -107,14 +107,4 @@ impl From<sqlx::Error> for Error {
         }
         Self::Unavailable(error)
     }
-}
-
-/// One line that says what went wrong, without values, passwords or addresses.
-#[must_use]
-pub fn explain(error: &sqlx::Error) -> String {
-    if let Some(database) = error.as_database_error() {
-        let code = database.code().unwrap_or_default();
-        return format!("{} (SQLSTATE {code})", database.message());
-    }
-    causes::in_one_line(error)
 }

@@ -2,12 +2,13 @@
 
 mod alongside;
 mod backfill;
+mod baseline;
 mod check;
 mod daily;
 mod dead_letters;
 mod error;
 pub mod expire;
-mod legacy;
+pub mod partitions;
 mod replay;
 mod write;
 
@@ -24,16 +25,16 @@ use tokio::time::timeout;
 
 pub use alongside::{Alongside, Part, Retried};
 pub use backfill::{Batch, Failed};
+pub use baseline::{DetailAndReport, HandMadeTables, Rows};
 pub use check::{Check, Doubt, check};
 pub use dead_letters::{Letter, Line, Selection};
-pub use error::{Error, Refusal, explain};
-pub use legacy::{DetailAndReport, Legacy, Rows};
+pub use error::{Error, Refusal};
 pub use replay::{Begun, Done, Sums};
 pub use write::{DeadLetter, Written};
 
 use crate::batch::Kept;
-use crate::schema::SchemaName;
-use crate::schema::partitions::{self, Ensured};
+use crate::postgres::SchemaName;
+use partitions::Ensured;
 
 /// The report tables of one PostgreSQL schema.
 #[derive(Debug)]

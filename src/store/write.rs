@@ -4,10 +4,10 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::partitions::Ensured;
 use super::{Alongside, Error, Refusal, Store};
 use crate::batch::Columns;
 use crate::row::{EventRow, Milestone, ReportRow};
-use crate::schema::partitions::Ensured;
 
 /// A body that became no report row.
 #[derive(Debug, Clone)]

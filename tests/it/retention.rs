@@ -1,8 +1,8 @@
 //! What is no longer kept: it goes, it stays away, and nothing else goes with it.
 
 use serde_json::{Value, json};
-use ses_reports::schema::SchemaName;
-use ses_reports::schema::retention::Retention;
+use ses_reports::postgres::SchemaName;
+use ses_reports::retention::Retention;
 use time::Date;
 use tokio_util::sync::CancellationToken;
 

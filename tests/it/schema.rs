@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, TestRunner};
 use ses_reports::decode::{address, identity, text};
-use ses_reports::schema::SchemaName;
-use ses_reports::schema::partitions::{self, Ensured};
+use ses_reports::postgres::SchemaName;
+use ses_reports::store::partitions::{self, Ensured};
 use sqlx::Connection as _;
 use time::macros::date;
 

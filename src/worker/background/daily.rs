@@ -8,7 +8,7 @@ use time::Date;
 use tokio::time::Instant;
 
 use crate::metrics;
-use crate::store::explain;
+use crate::postgres::explain;
 use crate::worker::Shared;
 
 /// A day is counted no more often than that, however many workers there are.

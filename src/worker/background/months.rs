@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use crate::schema::partitions;
-use crate::store::explain;
+use crate::postgres::explain;
+use crate::store::partitions;
 use crate::worker::Shared;
 
 const MONTHS_EVERY: Duration = Duration::from_hours(1);

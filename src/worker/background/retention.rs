@@ -6,8 +6,8 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 
 use super::months::now;
-use crate::schema::SchemaName;
-use crate::schema::retention::{Error, Retain, Retention};
+use crate::postgres::SchemaName;
+use crate::retention::{Error, Retain, Retention};
 use crate::worker::Shared;
 
 const EVERY: Duration = Duration::from_hours(1);

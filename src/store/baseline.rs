@@ -11,14 +11,14 @@ use uuid::Uuid;
 
 use super::{Error, Store};
 use crate::decode::text;
-use crate::schema::{SchemaName, patient};
+use crate::postgres::{SchemaName, without_timeouts};
 
 /// Rows that are read at once.
 const FETCH: usize = 1_000;
 
 /// The three given tables, in a schema that is not ours.
 #[derive(Debug)]
-pub struct Legacy {
+pub struct HandMadeTables {
     connection: PgConnection,
     schema: SchemaName,
 }
@@ -32,7 +32,7 @@ pub struct Rows<'c> {
     transaction: Transaction<'c, Postgres>,
 }
 
-impl Legacy {
+impl HandMadeTables {
     /// Connects.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl Legacy {
         options: &PgConnectOptions,
         schema: SchemaName,
     ) -> Result<Self, sqlx::Error> {
-        Ok(Self { connection: patient(options).connect().await?, schema })
+        Ok(Self { connection: without_timeouts(options).connect().await?, schema })
     }
 
     fn table(&self, name: &str) -> String {

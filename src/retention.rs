@@ -8,27 +8,22 @@
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+use sqlx::{Connection as _, PgConnection};
 use time::{Date, OffsetDateTime};
 use tokio_util::sync::CancellationToken;
 
-use super::partitions::{self, Partition, months_later};
-use super::{SchemaName, session};
 use crate::batch::month_of;
+use crate::postgres::{SchemaName, explain, has_sqlstate, sqlstate};
+use crate::schema::partitions::{self, Partition};
+use crate::schema::{self, session};
 use crate::store::expire::{self, Removed};
-
-/// The comment of a partition that is on its way out: a detached table without it was detached by a
-/// person, to be kept.
-pub(super) const MARK: &str = "ses-reports: no longer kept, to be dropped";
+use crate::store::partitions::months_later;
 
 /// Reports removed in one transaction: some hundred milliseconds.
 const BATCH: u32 = 5_000;
 
 /// How often a long removal says how far it is.
 const SAY_EVERY: Duration = Duration::from_secs(5);
-
-/// SQLSTATE `insufficient_privilege`.
-const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
 /// How long rows are kept: so many whole months before the current one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,20 +45,18 @@ pub enum Error {
     Rights(String),
     /// There is no session to be had.
     #[error(transparent)]
-    Session(#[from] super::Error),
+    Session(#[from] schema::Error),
     /// PostgreSQL cannot be reached or asked.
-    #[error("{}", crate::store::explain(.0))]
+    #[error("{}", explain(.0))]
     Database(#[source] sqlx::Error),
 }
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
-        match error.as_database_error() {
-            Some(refusal) if refusal.code().is_some_and(|code| code == INSUFFICIENT_PRIVILEGE) => {
-                Self::Rights(crate::store::explain(&error))
-            }
-            _ => Self::Database(error),
+        if has_sqlstate(&error, sqlstate::INSUFFICIENT_PRIVILEGE) {
+            return Self::Rights(explain(&error));
         }
+        Self::Database(error)
     }
 }
 
@@ -165,14 +158,7 @@ impl Retention {
         let mut dropped = Vec::new();
         for partition in partitions::list(&mut self.connection, &self.schema).await? {
             if partition.is_pending {
-                if partition.is_expired {
-                    self.mark(&partition).await?;
-                }
-                self.ddl(&format!(
-                    "ALTER TABLE aws_report_detail DETACH PARTITION {} FINALIZE",
-                    quoted(&partition.name)
-                ))
-                .await?;
+                partitions::finish_detach(&mut self.connection, &partition).await?;
                 tracing::info!(partition = partition.name, "finished an interrupted detach");
             }
         }
@@ -183,17 +169,10 @@ impl Retention {
             if stop.is_cancelled() {
                 break;
             }
-            let name = quoted(&partition.name);
             if partition.is_attached {
-                tracing::info!(partition = partition.name, "detaching; it waits for whoever reads");
-                self.mark(&partition).await?;
-                // It takes no lock that a reader or a writer of the other months waits for.
-                self.ddl(&format!(
-                    "ALTER TABLE aws_report_detail DETACH PARTITION {name} CONCURRENTLY"
-                ))
-                .await?;
+                tracing::info!(partition = partition.name, "detaching; it waits for its readers");
             }
-            self.ddl(&format!("DROP TABLE {name}")).await?;
+            partitions::remove(&mut self.connection, &partition).await?;
             tracing::info!(
                 partition = partition.name,
                 rows = partition.rows,
@@ -203,16 +182,6 @@ impl Retention {
             dropped.push(partition);
         }
         Ok(dropped)
-    }
-
-    /// So that whoever finds it detached knows that it is to be dropped.
-    async fn mark(&mut self, partition: &Partition) -> Result<(), Error> {
-        self.ddl(&format!("COMMENT ON TABLE {} IS '{MARK}'", quoted(&partition.name))).await
-    }
-
-    async fn ddl(&mut self, statement: &str) -> Result<(), Error> {
-        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut self.connection).await?;
-        Ok(())
     }
 
     /// Removes the reports of mail from before a day, with what is left of their details.
@@ -250,9 +219,4 @@ impl Retention {
         }
         Ok(total)
     }
-}
-
-/// A name from the catalog as SQL takes it.
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

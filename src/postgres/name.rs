@@ -1,4 +1,4 @@
-//! The name of the schema.
+//! Names, as SQL takes them.
 
 /// The PostgreSQL schema that holds everything the service owns. It is pasted into SQL, so it is
 /// checked once, here.
@@ -30,7 +30,7 @@ impl SchemaName {
     /// The name as SQL takes it.
     #[must_use]
     pub fn quoted(&self) -> String {
-        format!("\"{}\"", self.0)
+        quote_ident(&self.0)
     }
 
     /// The bare name.
@@ -40,9 +40,20 @@ impl SchemaName {
     }
 }
 
+/// A name, such as one from the catalog, as SQL takes it.
+#[must_use]
+pub fn quote_ident(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_quote_in_a_name_does_not_end_it() {
+        assert_eq!(quote_ident("a\"; DROP"), "\"a\"\"; DROP\"");
+    }
 
     #[test]
     fn schema_names_are_safe_to_paste() {

@@ -3,7 +3,8 @@
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::grants::OBJECTS;
-use super::{Error, Schema, SchemaName, history, session};
+use super::{Error, Schema, history, session};
+use crate::postgres::SchemaName;
 
 /// The given tables, and the columns of each that must be there.
 const TABLES: [(&str, &[&str]); 3] = [
@@ -56,7 +57,7 @@ impl Schema {
     /// # Errors
     /// [`Error::Failed`] that says what to mend, for a schema that is ours already or tables that are
     /// not the given ones.
-    pub async fn adopt(&self, from: &SchemaName) -> Result<SchemaName, Error> {
+    pub async fn baseline(&self, from: &SchemaName) -> Result<SchemaName, Error> {
         let mut connection = session::open(&self.options, &self.name).await?;
         let legacy = self.make_room(&mut connection, from).await;
         // Closing gives the lock back, which `up` takes again.
@@ -76,14 +77,14 @@ impl Schema {
         let is_ours = !history::read(connection, &self.name).await?.is_empty();
         if is_ours {
             // An interrupted baseline goes on with what it had moved, or had left where it was.
-            let place = if from == &self.name { &moved } else { from };
-            check(connection, place).await.map_err(|error| {
+            let hand_made = if from == &self.name { &moved } else { from };
+            check(connection, hand_made).await.map_err(|error| {
                 Error::Failed(format!(
                     "schema {} is ours already, and there is nothing to adopt: {error}",
                     self.name.as_str()
                 ))
             })?;
-            return Ok(place.clone());
+            return Ok(hand_made.clone());
         }
         check(connection, from).await?;
         if from != &self.name {
@@ -100,9 +101,9 @@ impl Schema {
         let trees = trees(connection, from).await?;
         self.claim(connection).await?;
         let mut transaction = connection.begin().await?;
-        let place = moved.quoted();
-        let all = trees.iter().map(|table| format!("ALTER TABLE {table} SET SCHEMA {place}"));
-        let sql = format!("CREATE SCHEMA {place}; {}", all.collect::<Vec<_>>().join("; "));
+        let target = moved.quoted();
+        let all = trees.iter().map(|table| format!("ALTER TABLE {table} SET SCHEMA {target}"));
+        let sql = format!("CREATE SCHEMA {target}; {}", all.collect::<Vec<_>>().join("; "));
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(moved)
@@ -110,14 +111,14 @@ impl Schema {
 }
 
 /// Checks that the given tables and columns are there.
-async fn check(connection: &mut PgConnection, place: &SchemaName) -> Result<(), Error> {
+async fn check(connection: &mut PgConnection, hand_made: &SchemaName) -> Result<(), Error> {
     let mut missing = Vec::new();
     for (table, columns) in TABLES {
         let there: Vec<String> = sqlx::query_scalar(
             "SELECT attname::text FROM pg_attribute
             WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped",
         )
-        .bind(format!("{}.{table}", place.quoted()))
+        .bind(format!("{}.{table}", hand_made.quoted()))
         .fetch_all(&mut *connection)
         .await?;
         if there.is_empty() {
@@ -132,7 +133,7 @@ async fn check(connection: &mut PgConnection, place: &SchemaName) -> Result<(), 
     }
     Err(Error::Failed(format!(
         "schema {} lacks {}: add what is missing (an empty table or column will do), or say with --from where the tables are",
-        place.as_str(),
+        hand_made.as_str(),
         missing.join(", ")
     )))
 }
@@ -140,7 +141,7 @@ async fn check(connection: &mut PgConnection, place: &SchemaName) -> Result<(), 
 /// The three tables, each with its partitions if it has any, qualified.
 async fn trees(
     connection: &mut PgConnection,
-    place: &SchemaName,
+    hand_made: &SchemaName,
 ) -> Result<Vec<String>, sqlx::Error> {
     let mut found = Vec::new();
     for (table, _) in TABLES {
@@ -149,7 +150,7 @@ async fn trees(
             WHERE pg_class.oid = to_regclass($1)
                 OR pg_class.oid IN (SELECT relid FROM pg_partition_tree(to_regclass($1)) WHERE level > 0)",
         )
-        .bind(format!("{}.{table}", place.quoted()))
+        .bind(format!("{}.{table}", hand_made.quoted()))
         .fetch_all(&mut *connection)
         .await?;
         found.extend(tree);
@@ -160,7 +161,7 @@ async fn trees(
 /// What else is there under a name that our migrations need.
 async fn taken(
     connection: &mut PgConnection,
-    place: &SchemaName,
+    hand_made: &SchemaName,
 ) -> Result<Vec<String>, sqlx::Error> {
     let given = TABLES.map(|(table, _)| table);
     let names: Vec<&str> = OBJECTS
@@ -173,7 +174,7 @@ async fn taken(
         UNION SELECT proname::text FROM pg_proc WHERE pronamespace = to_regnamespace($1) AND proname = ANY ($2)
         ORDER BY 1",
     )
-    .bind(place.quoted())
+    .bind(hand_made.quoted())
     .bind(names)
     .fetch_all(connection)
     .await

@@ -1,0 +1,10 @@
+//! What every part that speaks to PostgreSQL needs of it: names that are safe to paste into SQL, what
+//! its errors are called, and what a session asks for. It knows none of our tables.
+
+mod error;
+mod name;
+mod session;
+
+pub use error::{explain, has_sqlstate, sqlstate};
+pub use name::{SchemaName, quote_ident};
+pub use session::{ALIVE_CHECK, begin_read_only, without_timeouts};
