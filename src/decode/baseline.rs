@@ -22,19 +22,6 @@ pub type Row = Map<String, Value>;
 /// The names of report types by their id, as text.
 pub type ReportTypes = HashMap<String, String>;
 
-/// The columns of `aws_reports` that hold the first time of a kind of event.
-const MILESTONES: [(&str, Milestone); 9] = [
-    ("bounce_at", Milestone::Bounce),
-    ("complaint_at", Milestone::Complaint),
-    ("delivery_at", Milestone::Delivery),
-    ("reject_at", Milestone::Reject),
-    ("open_at", Milestone::Open),
-    ("click_at", Milestone::Click),
-    ("rendering_failure_at", Milestone::RenderingFailure),
-    ("delivery_delay_at", Milestone::DeliveryDelay),
-    ("subscription_at", Milestone::Subscription),
-];
-
 /// Reads a row of `aws_reports`.
 ///
 /// # Errors
@@ -55,8 +42,8 @@ pub fn report(row: &Row, types: &ReportTypes) -> Result<ReportRow, &'static str>
     report.subject =
         text(row, "subject").map(|subject| shorten(&subject, text::SUBJECT).into_owned());
     report.send_at = readable(row, "send_at")?;
-    for (column, milestone) in MILESTONES {
-        report.first[milestone.index()] = readable(row, column)?;
+    for milestone in Milestone::ALL {
+        report.first[milestone.index()] = readable(row, milestone.facts().column)?;
     }
     Ok(report)
 }
@@ -106,10 +93,7 @@ pub fn detail(
     }
     let own = info.get(&*kind.object_key()).and_then(Value::as_object).unwrap_or(&info);
     let said = |key: &str| own.get(key).or_else(|| info.get(key)).and_then(Value::as_str);
-    let feedback = match kind {
-        Kind::Known(Milestone::Bounce | Milestone::Complaint) => said("feedbackId"),
-        _ => None,
-    };
+    let feedback = said("feedbackId").filter(|_| kind.has_feedback());
     let fact = feedback.map_or_else(
         || Fact::Occurrence {
             message_id: &message_id,

@@ -163,10 +163,7 @@ impl<'a> Event<'a> {
 
     fn detail_id(&self, recipient: &str) -> uuid::Uuid {
         let own = |key| self.own(key).and_then(Json::said).unwrap_or_default();
-        let feedback_id = match self.kind {
-            Kind::Known(Milestone::Bounce | Milestone::Complaint) => own("feedbackId"),
-            _ => Cow::default(),
-        };
+        let feedback_id = if self.kind.has_feedback() { own("feedbackId") } else { Cow::default() };
         let (mut link, mut ip_address, mut user_agent) =
             <(Cow<'_, _>, Cow<'_, _>, Cow<'_, _>)>::default();
         if matches!(self.kind, Kind::Known(Milestone::Open | Milestone::Click)) {

@@ -1,9 +1,13 @@
 //! The rows that an event becomes, and the fold that joins the rows of one report.
 
+mod milestone;
+
 use std::cmp::Ordering;
 
 use time::OffsetDateTime;
 use uuid::Uuid;
+
+pub use milestone::{Facts, Milestone};
 
 /// One event and one recipient: a row of the detail table and what it says about its report.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,43 +72,6 @@ pub struct ReportType {
     pub id: i64,
     /// The name as the column holds it.
     pub name: String,
-}
-
-/// The kinds of events whose first occurrence a report keeps in a column of its own (`send_at`,
-/// which every event but two proves, is not among them).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each is the SES event of that name")]
-pub enum Milestone {
-    Bounce,
-    Complaint,
-    Delivery,
-    Reject,
-    Open,
-    Click,
-    RenderingFailure,
-    DeliveryDelay,
-    Subscription,
-}
-
-impl Milestone {
-    /// All of them, in the order of [`ReportRow::first`].
-    pub const ALL: [Self; 9] = [
-        Self::Bounce,
-        Self::Complaint,
-        Self::Delivery,
-        Self::Reject,
-        Self::Open,
-        Self::Click,
-        Self::RenderingFailure,
-        Self::DeliveryDelay,
-        Self::Subscription,
-    ];
-
-    /// Its place in [`ReportRow::first`].
-    #[must_use]
-    pub fn index(self) -> usize {
-        Self::ALL.iter().position(|one| *one == self).unwrap_or(0)
-    }
 }
 
 /// `bounceType` and `bounceSubType`, open sets: SES adds to both.
