@@ -12,15 +12,17 @@ use sqlx::{Connection as _, PgConnection};
 use time::{Date, OffsetDateTime};
 use tokio_util::sync::CancellationToken;
 
-use crate::batch::month_of;
 use crate::postgres::{SchemaName, explain, has_sqlstate, sqlstate};
 use crate::schema::partitions::{self, Partition};
 use crate::schema::{self, session};
 use crate::store::expire::{self, Removed};
-use crate::store::partitions::months_later;
 
 /// Reports removed in one transaction: some hundred milliseconds.
 const BATCH: u32 = 5_000;
+
+/// How far apart this machine's clock and the database's may be. The database's says which months are
+/// over; a second witness keeps one wrong clock from dropping what is still to be kept.
+const LARGEST_SKEW: time::Duration = time::Duration::hours(1);
 
 /// How often a long removal says how far it is.
 const SAY_EVERY: Duration = Duration::from_secs(5);
@@ -43,6 +45,13 @@ pub enum Error {
     /// The role does not own the tables.
     #[error("{0}")]
     Rights(String),
+    /// One of the two clocks is wrong, and a month that is dropped does not come back.
+    #[error(
+        "this machine's clock and the database's are {} min apart: nothing is dropped until they agree (at most {} min)",
+        .0.whole_minutes(),
+        LARGEST_SKEW.whole_minutes()
+    )]
+    Clocks(time::Duration),
     /// There is no session to be had.
     #[error(transparent)]
     Session(#[from] schema::Error),
@@ -76,12 +85,16 @@ impl Retention {
         let mut connection = session::open(options, schema).await?;
         session::refuse_pooler(&mut connection, options, schema).await?;
         // No limit on waiting: nobody waits behind a detach that waits.
-        sqlx::raw_sql("SET lock_timeout = 0; SET application_name = 'ses-reports retention'")
-            .execute(&mut connection)
-            .await?;
+        sqlx::raw_sql(
+            "-- ses-reports: settings of retention
+SET lock_timeout = 0; SET application_name = 'ses-reports retention'",
+        )
+        .execute(&mut connection)
+        .await?;
         // Asked first: whoever cannot drop a month is not to say that it is gone.
         let is_owner: Option<bool> = sqlx::query_scalar(
-            "SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass('aws_report_detail')",
+            "-- ses-reports: who owns the details
+            SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass('aws_report_detail')",
         )
         .fetch_optional(&mut connection)
         .await?;
@@ -90,7 +103,8 @@ impl Retention {
         }
         // Of the session: given back with it, however it ends.
         let elected: bool = sqlx::query_scalar(
-            "SELECT pg_try_advisory_lock(hashtext('ses-reports retention'), hashtext($1))",
+            "-- ses-reports: elect the one that removes
+            SELECT pg_try_advisory_lock(hashtext('ses-reports retention'), hashtext($1))",
         )
         .bind(schema.as_str())
         .fetch_one(&mut connection)
@@ -104,9 +118,11 @@ impl Retention {
         let _ = self.connection.close().await;
     }
 
-    /// Does all that [`Retain`] asks for at a time, until it is done or told to stop.
+    /// Does all that [`Retain`] asks for, until it is done or told to stop. The database's clock says
+    /// which month it is; `now` is this machine's.
     ///
     /// # Errors
+    /// [`Error::Clocks`] when the two are more than an hour apart: nothing is changed then.
     /// [`Error::Rights`] when the role does not own the tables; what was done until then stays.
     pub async fn apply(
         &mut self,
@@ -114,11 +130,10 @@ impl Retention {
         now: OffsetDateTime,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
-        let month = month_of(now);
-        let kept_from = |months: u16| months_later(month, -i32::from(months));
-        self.advance("details", kept_from(retain.details)).await?;
+        self.compare_clocks(now).await?;
+        self.advance_by_months("details", retain.details).await?;
         let reports = match retain.reports {
-            Some(months) => Some(self.advance("reports", kept_from(months)).await?),
+            Some(months) => Some(self.advance_by_months("reports", months).await?),
             None => None,
         };
         self.drop_expired(stop).await?;
@@ -137,12 +152,36 @@ impl Retention {
         self.advance("details", month).await
     }
 
+    async fn compare_clocks(&mut self, now: OffsetDateTime) -> Result<(), Error> {
+        let of_database: OffsetDateTime =
+            sqlx::query_scalar("-- ses-reports: the database's clock\nSELECT clock_timestamp()")
+                .fetch_one(&mut self.connection)
+                .await?;
+        let skew = (now - of_database).abs();
+        if skew > LARGEST_SKEW { Err(Error::Clocks(skew)) } else { Ok(()) }
+    }
+
+    /// Keeps so many whole months before the current one, by the database's clock.
+    async fn advance_by_months(&mut self, what: &str, months: u16) -> Result<Date, Error> {
+        let month = sqlx::query_scalar(
+            "-- ses-reports: the first month that is kept
+            SELECT (date_trunc('month', now() AT TIME ZONE 'UTC') - make_interval(months => $1))::date",
+        )
+        .bind(i32::from(months))
+        .fetch_one(&mut self.connection)
+        .await?;
+        self.advance(what, month).await
+    }
+
     async fn advance(&mut self, what: &str, month: Date) -> Result<Date, Error> {
-        let kept_from = sqlx::query_scalar("SELECT aws_report_retention_advance($1, $2)")
-            .bind(what)
-            .bind(month)
-            .fetch_one(&mut self.connection)
-            .await?;
+        let kept_from = sqlx::query_scalar(
+            "-- ses-reports: advance retention
+SELECT aws_report_retention_advance($1, $2)",
+        )
+        .bind(what)
+        .bind(month)
+        .fetch_one(&mut self.connection)
+        .await?;
         Ok(kept_from)
     }
 

@@ -6,11 +6,11 @@ use uuid::Uuid;
 
 /// By the indexes `aws_reports_send_at` and `aws_reports_unsent`, the oldest first. A row that a
 /// writer holds is left for the next time: nobody waits, so nobody deadlocks.
-const OF_SENT: &str = "
+const OF_SENT: &str = "-- ses-reports: the oldest reports of sent mail
     SELECT id FROM aws_reports
     WHERE send_at < $1::timestamp AT TIME ZONE 'UTC'
     ORDER BY send_at LIMIT $2 FOR UPDATE SKIP LOCKED";
-const OF_UNSENT: &str = "
+const OF_UNSENT: &str = "-- ses-reports: the oldest reports of unsent mail
     SELECT id FROM aws_reports
     WHERE send_at IS NULL
         AND coalesce(reject_at, rendering_failure_at, created_at) < $1::timestamp AT TIME ZONE 'UTC'
@@ -58,14 +58,20 @@ pub async fn remove_reports(
     if reports.is_empty() {
         return Ok(Removed::default());
     }
-    let details = sqlx::query("DELETE FROM aws_report_detail WHERE report_id = ANY($1)")
-        .bind(&reports)
-        .execute(&mut *transaction)
-        .await?;
-    let removed = sqlx::query("DELETE FROM aws_reports WHERE id = ANY($1)")
-        .bind(&reports)
-        .execute(&mut *transaction)
-        .await?;
+    let details = sqlx::query(
+        "-- ses-reports: remove details of old reports
+DELETE FROM aws_report_detail WHERE report_id = ANY($1)",
+    )
+    .bind(&reports)
+    .execute(&mut *transaction)
+    .await?;
+    let removed = sqlx::query(
+        "-- ses-reports: remove old reports
+DELETE FROM aws_reports WHERE id = ANY($1)",
+    )
+    .bind(&reports)
+    .execute(&mut *transaction)
+    .await?;
     transaction.commit().await?;
     Ok(Removed { reports: removed.rows_affected(), details: details.rows_affected() })
 }

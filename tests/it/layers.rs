@@ -24,7 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("trust", &["causes", "decode"]),
     ("store", &["batch", "decode", "postgres", "row"]),
     ("schema", &["backoff", "postgres"]),
-    ("retention", &["batch", "postgres", "schema", "store"]),
+    ("retention", &["postgres", "schema", "store"]),
     ("baseline", &["decode", "postgres", "row", "store"]),
     ("replay", &["backoff", "decode", "halves", "row", "store"]),
     ("retry", &["backoff", "baseline", "decode", "halves", "row", "store"]),

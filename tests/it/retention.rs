@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 use ses_reports::postgres::SchemaName;
-use ses_reports::retention::Retention;
-use time::Date;
+use ses_reports::retention::{Error, Retain, Retention};
+use time::{Date, Duration, OffsetDateTime};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::database::Database;
@@ -391,4 +391,39 @@ async fn a_month_that_is_yet_to_come_cannot_be_given_up() {
     let error = retention.keep_details_from(next).await.expect_err("it is refused");
     assert!(error.to_string().contains("yet to come"), "{error}");
     assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_report_retention").await, 0);
+}
+
+#[tokio::test]
+async fn a_wrong_clock_drops_nothing() {
+    let database = Database::migrated().await;
+    let calendar = Calendar::of(&database).await;
+    for ago in [9, 4, 3, 0] {
+        database.execute(&format!("SELECT aws_report_detail_ensure('{}')", calendar.0[ago])).await;
+    }
+    database
+        .execute("INSERT INTO aws_reports (id, user_email, message_id, send_at) VALUES (gen_random_uuid(), 'x@example.com', 'm', now() - interval '400 days')")
+        .await;
+    let now: OffsetDateTime = database.one("SELECT now()").await;
+    let retain = Retain { details: 3, reports: Some(3) };
+    let mut retention = begin(&database).await;
+    let stop = CancellationToken::new();
+    // A year ahead it would drop what is kept, a year behind keep what is to go: neither is believed.
+    for skew in [Duration::days(366), Duration::days(-366), Duration::minutes(65)] {
+        let error = retention.apply(retain, now + skew, &stop).await.expect_err("it is refused");
+        assert!(matches!(error, Error::Clocks(_)), "{error}");
+        assert!(error.to_string().contains("min apart"), "{error}");
+    }
+    assert_eq!(partitions(&database).await.len(), 4);
+    assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_report_retention").await, 0);
+    assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_reports").await, 1);
+
+    // Clocks differ a little, and the month is that of the database.
+    retention.apply(retain, now + Duration::minutes(50), &stop).await.expect("it drops");
+    assert_eq!(
+        partitions(&database).await,
+        [3, 0].map(|ago| calendar.partition(ago)),
+        "three whole months before the current one"
+    );
+    assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_reports").await, 0);
+    retention.end().await;
 }

@@ -42,6 +42,10 @@ pub(crate) async fn remove_expired(shared: Arc<Shared>, owner: Owner, retain: Re
                 }
                 EVERY
             }
+            Err(error @ Error::Clocks(_)) => {
+                tracing::warn!(%error, "set the clock that is wrong; consuming goes on");
+                EVERY
+            }
             Err(error) => {
                 tracing::warn!(%error, "could not remove what is no longer kept");
                 AFTER_FAILURE
