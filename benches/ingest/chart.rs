@@ -7,20 +7,31 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::contest::{BARE, COPY, DRAIN, Line, NODE, NODE_BATCH, PYTHON, WORKER};
+use super::contest::{BARE, COPY, DRAIN, Line, NODE, NODE_BATCH, PYTHON, WORKER, Which, line};
 use super::growth::Curve;
 use super::report::Report;
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// Who has a bar, from above.
-const BARS: [&str; 7] = [WORKER, NODE_BATCH, PYTHON, NODE, DRAIN, BARE, COPY];
-const WIDTH: u32 = 1000;
+const BARS: [Which; 10] = [
+    (WORKER, Some(25)),
+    (NODE_BATCH, Some(25)),
+    (PYTHON, Some(25)),
+    (NODE, Some(25)),
+    (WORKER, Some(0)),
+    (NODE_BATCH, Some(0)),
+    (NODE, Some(0)),
+    (DRAIN, Some(0)),
+    (BARE, None),
+    (COPY, None),
+];
+const WIDTH: u32 = 1050;
 const BAR: i32 = 26;
 /// Above the bars.
 const HEAD: i32 = 40;
 /// Left of the bars.
-const NAMES: i32 = 400;
+const NAMES: i32 = 450;
 const CURVES: u32 = 230;
 const CONSUMER: RGBColor = RGBColor(0x1f, 0x6f, 0xb4);
 const POSTGRES: RGBColor = RGBColor(0x8f, 0xb8, 0xde);
@@ -30,8 +41,7 @@ const FAINT: RGBColor = RGBColor(0xd0, 0xd7, 0xde);
 
 /// Bars for all contenders, and a curve for each thing that varies.
 pub fn draw(report: &Report, path: &Path) -> Result<()> {
-    let named = |name: &&str| report.lines.iter().find(|line| line.name == *name);
-    let lines: Vec<&Line> = BARS.iter().filter_map(named).collect();
+    let lines: Vec<&Line> = BARS.iter().filter_map(|which| line(&report.lines, *which)).collect();
     let bars = if lines.is_empty() { 0 } else { bars_height(&lines) };
     let curves = if report.growth.is_empty() { 0 } else { CURVES };
     let size = (WIDTH, bars + curves);
@@ -72,7 +82,11 @@ fn draw_bars(area: &Area<'_>, lines: &[&Line]) -> Result<()> {
     let most_cpu = most(lines.iter().map(cpu));
     for (line, top) in lines.iter().zip((HEAD..).step_by(26)) {
         let (bottom, centre) = (top + BAR - 8, top + BAR / 2 - 4);
-        text(area, line.name, (NAMES - 10, centre), 15, HPos::Right)?;
+        let name = match line.latency_ms {
+            Some(latency_ms) => format!("{}, {latency_ms} ms a call", line.name),
+            None => line.name.to_owned(),
+        };
+        text(area, &name, (NAMES - 10, centre), 15, HPos::Right)?;
         let rate = line.median.events_per_second;
         let end = NAMES + length(rate, most_rate, 180);
         let colour = if line.name == WORKER { CONSUMER } else { OTHERS };

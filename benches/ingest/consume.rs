@@ -11,7 +11,7 @@ use super::cost::{Cost, Moment};
 use super::database::{Database, Watch};
 use super::numbers::float;
 use super::process::Running;
-use super::queue::{Counts, Queue};
+use super::queue::{Counts, Load, Queue};
 
 /// How often the stub is asked.
 const TICK: Duration = Duration::from_millis(20);
@@ -25,18 +25,18 @@ pub const PARTS: u64 = 5;
 /// What a run is shown while it goes on.
 pub type Look<'a> = dyn FnMut(Counts, &[Running]) -> Result<()> + 'a;
 
-/// One run of so many events, into a database without rows. Measured from the moment when the stub has
+/// One run of a full queue, into a database without rows. Measured from the moment when the stub has
 /// deleted the first of [`PARTS`] parts of the messages until it has all but the last; it goes on until
 /// all are deleted and, whatever the consumer, the rows must be those that the others make.
 pub async fn run(
     bench: &Bench,
     database: &Database,
-    events: u64,
+    load: Load,
     consumers: &[Consumer],
 ) -> Result<Cost> {
-    let cost = run_into(bench, database, events, consumers, &mut |_, _| Ok(())).await?;
+    let cost = run_into(bench, database, load, consumers, &mut |_, _| Ok(())).await?;
     if consumers.iter().all(Consumer::stores) {
-        bench.demand_same_rows(database, events).await?;
+        bench.demand_same_rows(database, load.events).await?;
     }
     Ok(cost)
 }
@@ -45,12 +45,12 @@ pub async fn run(
 pub async fn run_into(
     bench: &Bench,
     database: &Database,
-    events: u64,
+    load: Load,
     consumers: &[Consumer],
     look: &mut Look<'_>,
 ) -> Result<Cost> {
     let watch = database.watch().await?;
-    let queue = Queue::start(events, bench.now).await?;
+    let (queue, events) = (Queue::start(load, bench.now).await?, load.events);
     let mut scene = Scene { bench, watch, queue, running: Vec::new() };
     for (number, consumer) in consumers.iter().enumerate() {
         let log = bench.server.folder().join(format!("consumer-{number}.log"));

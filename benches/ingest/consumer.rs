@@ -5,9 +5,13 @@ use tokio::process::Command;
 
 use super::Bench;
 use super::database::Database;
+use super::drain::Calls;
 use super::peers;
 use super::process::command;
 use super::queue::Address;
+
+/// So many that the queue is never waited for, whatever a call takes.
+const DRAIN_POLLERS: &str = "128";
 
 /// A consumer; each runs as a process of its own.
 #[derive(Debug, Clone)]
@@ -16,7 +20,7 @@ pub enum Consumer {
     /// but for these settings.
     Worker(Vec<(&'static str, u64)>),
     /// See [`super::drain`].
-    Drain { pollers: u16 },
+    Drain(Calls),
     /// A script of `benches/peers/node/`.
     Node(&'static str),
     /// `benches/peers/python/worker.py`.
@@ -32,9 +36,9 @@ impl Consumer {
                 command.envs(settings.iter().map(|(name, value)| (*name, value.to_string())));
                 command
             }
-            Self::Drain { pollers } => {
+            Self::Drain(by) => {
                 let mut command = command(std::env::current_exe()?);
-                command.arg("drain").arg(pollers.to_string());
+                command.args(["drain", by.name(), DRAIN_POLLERS]);
                 command
             }
             Self::Node(script) => peers::node(script),
@@ -54,6 +58,6 @@ impl Consumer {
 
     /// Whether it writes rows at all.
     pub fn stores(&self) -> bool {
-        !matches!(self, Self::Drain { .. })
+        !matches!(self, Self::Drain(_))
     }
 }

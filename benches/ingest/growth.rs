@@ -5,10 +5,11 @@ use serde::Serialize;
 
 use super::consumer::Consumer;
 use super::cost::Cost;
+use super::queue::Load;
 use super::{Bench, consume, say};
 
 const BATCH_ROWS: [u64; 6] = [100, 200, 500, 1_000, 2_000, 5_000];
-const POLLERS: [u64; 6] = [1, 2, 4, 8, 16, 32];
+const POLLERS: [u64; 6] = [1, 4, 16, 32, 64, 128];
 const WORKERS: [u64; 3] = [1, 2, 4];
 
 /// What a run costs, by something that varies.
@@ -39,9 +40,10 @@ pub async fn measure(bench: &Bench, events: u64) -> Result<Vec<Curve>> {
         }),
     ] {
         let mut curve = Curve { by, points: Vec::new() };
+        let load = Load { events, latency_ms: 0 };
         for (value, consumers) in points {
             let database = bench.server.fresh().await?;
-            let cost = consume::run(bench, &database, events, &consumers).await?;
+            let cost = consume::run(bench, &database, load, &consumers).await?;
             say!("{value} {by}: {}", cost.in_short());
             curve.points.push((value, cost));
         }
@@ -56,8 +58,9 @@ pub async fn by_table(bench: &Bench, events: u64, most: u64) -> Result<Curve> {
     for details in [0, most / 20, most / 4, most] {
         let database = bench.server.filled(details, bench.now).await?;
         let consumers = [Consumer::Worker(Vec::new())];
+        let load = Load { events, latency_ms: 0 };
         let cost =
-            consume::run_into(bench, &database, events, &consumers, &mut |_, _| Ok(())).await?;
+            consume::run_into(bench, &database, load, &consumers, &mut |_, _| Ok(())).await?;
         say!("{details} details in the table: {}", cost.in_short());
         curve.points.push((details, cost));
     }

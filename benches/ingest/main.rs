@@ -47,6 +47,8 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
 use database::{Contents, Database, Server};
+use drain::Calls;
+use queue::Load;
 use report::Report;
 
 /// A line of progress.
@@ -122,12 +124,13 @@ enum Child {
     #[command(hide = true)]
     Serve {
         events: u64,
+        latency_ms: u64,
         /// The time of the events, in seconds since 1970
         now: i64,
     },
     /// Receive and delete, and nothing else
     #[command(hide = true)]
-    Drain { pollers: u16 },
+    Drain { by: Calls, pollers: u16 },
 }
 
 impl Settings {
@@ -188,13 +191,15 @@ impl Bench {
 fn main() -> Result<()> {
     let settings = Settings::parse();
     match settings.child {
-        Some(Child::Serve { events, now }) => {
+        Some(Child::Serve { events, latency_ms, now }) => {
             // One thread: what it costs is then easy to tell from what the consumers cost.
             let runtime = Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(queue::serve(events, OffsetDateTime::from_unix_timestamp(now)?))
+            let (load, now) =
+                (Load { events, latency_ms }, OffsetDateTime::from_unix_timestamp(now)?);
+            runtime.block_on(queue::serve(load, now))
         }
-        Some(Child::Drain { pollers }) => {
-            Builder::new_multi_thread().enable_all().build()?.block_on(drain::run(pollers))
+        Some(Child::Drain { by, pollers }) => {
+            Builder::new_multi_thread().enable_all().build()?.block_on(drain::run(by, pollers))
         }
         None => Builder::new_multi_thread().enable_all().build()?.block_on(until_signal(settings)),
     }

@@ -8,6 +8,7 @@ use super::consume;
 use super::consumer::Consumer;
 use super::cost::Cost;
 use super::numbers::float;
+use super::queue::Load;
 
 /// A long run at full load.
 #[derive(Debug, Serialize)]
@@ -24,7 +25,7 @@ pub async fn measure(bench: &Bench, events: u64) -> Result<Memory> {
     let cost = consume::run_into(
         bench,
         &database,
-        events,
+        Load { events, latency_ms: 0 },
         &[Consumer::Worker(Vec::new())],
         &mut |counts, running| {
             let quarter = usize::try_from(counts.deleted * 4 / events)?.min(3);

@@ -35,6 +35,14 @@ pub struct Address {
     pub url: String,
 }
 
+/// What a stub holds at first, and how it answers.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    pub events: u64,
+    /// Milliseconds that each of its calls takes longer than it has to.
+    pub latency_ms: u64,
+}
+
 /// What became of its messages, so far.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Counts {
@@ -49,9 +57,10 @@ pub struct Counts {
 impl Queue {
     /// Starts a stub that holds so many events of the standard mix; at the same time of `now` always
     /// the same.
-    pub async fn start(events: u64, now: OffsetDateTime) -> Result<Self> {
+    pub async fn start(load: Load, now: OffsetDateTime) -> Result<Self> {
         let mut command = command(std::env::current_exe()?);
-        command.arg("serve").arg(events.to_string()).arg(now.unix_timestamp().to_string());
+        command.args(["serve".to_owned(), load.events.to_string(), load.latency_ms.to_string()]);
+        command.arg(now.unix_timestamp().to_string());
         let (child, ask, answers) = spawn(command)?;
         let mut queue = Self { address: Address::default(), child, ask, answers };
         queue.address = serde_json::from_str(&queue.answer().await?)?;
@@ -81,11 +90,12 @@ fn spawn(mut command: Command) -> Result<(Child, ChildStdin, Lines<BufReader<Chi
 }
 
 /// The stub's process: says when it is ready, then answers each line that asks, until there is none.
-pub async fn serve(events: u64, now: OffsetDateTime) -> Result<()> {
+pub async fn serve(load: Load, now: OffsetDateTime) -> Result<()> {
     let stub = Stub::start().await?;
+    stub.set_latency(Duration::from_millis(load.latency_ms));
     let url = stub.create_queue(NAME, Settings::default());
     let mut stream = Bodies::new(now);
-    let mut left = usize::try_from(events)?;
+    let mut left = usize::try_from(load.events)?;
     while left > 0 {
         let bodies = stream.next();
         let take = left.min(bodies.len());

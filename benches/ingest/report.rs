@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::contest::{self, Line, ratio};
+use super::contest::{self, Line, line, ratio};
 use super::cost::Cost;
 use super::growth::Curve;
 use super::latency::Latency;
@@ -43,12 +43,19 @@ use Bound::{AtLeast, AtMost};
 impl Report {
     /// Judges what was measured; what was left out has no goals.
     pub fn judge(&mut self) {
-        let worker = self.line(contest::WORKER);
-        let rate_by =
-            |other| ratio(&self.lines, contest::WORKER, other, |cost| cost.events_per_second);
-        let cpu_by = |other| ratio(&self.lines, contest::WORKER, other, |cost| cost.client_cpu_us);
-        let database_bound =
-            ratio(&self.lines, contest::FAR, contest::FAR_BARE, |cost| cost.events_per_second);
+        let [far, near] = contest::LATENCIES.map(Some);
+        let of = |latency| line(&self.lines, (contest::WORKER, latency)).map(|line| &line.median);
+        let worker = of(near);
+        let compared = |one, other, of| ratio(&self.lines, one, other, of);
+        let rate_by = |other, latency| {
+            compared((contest::WORKER, latency), (other, latency), |cost| cost.events_per_second)
+        };
+        let cpu = |cost: &Cost| cost.client_cpu_us;
+        let rate = |cost: &Cost| cost.events_per_second;
+        let kept = compared((contest::WORKER, far), (contest::WORKER, near), rate);
+        let cpu_by_sdk = compared((contest::WORKER, near), (contest::DRAIN, near), cpu);
+        let own_calls = compared((contest::DRAIN_FAST, near), (contest::DRAIN, near), cpu);
+        let database_bound = compared((contest::FAR, near), (contest::FAR_BARE, None), rate);
         // The longest run at full load; what the kernel calls the peak lags behind.
         let long = self.memory.as_ref().map(|memory| {
             memory
@@ -65,15 +72,27 @@ impl Report {
         });
         let goals = [
             ("events/s", AtLeast(12_000.0), worker.map(|cost| cost.events_per_second)),
-            ("times the rate of Node with batches", AtLeast(6.0), rate_by(contest::NODE_BATCH)),
-            ("times the rate of Node by message", AtLeast(12.0), rate_by(contest::NODE)),
+            ("of that rate where each call to SQS takes 25 ms", AtLeast(0.8), kept),
+            (
+                "times the rate of Node with batches at 25 ms",
+                AtLeast(6.0),
+                rate_by(contest::NODE_BATCH, far),
+            ),
+            ("the same at 0 ms", AtLeast(6.0), rate_by(contest::NODE_BATCH, near)),
+            (
+                "times the rate of Node by message at 25 ms",
+                AtLeast(12.0),
+                rate_by(contest::NODE, far),
+            ),
+            ("the same at 0 ms", AtLeast(12.0), rate_by(contest::NODE, near)),
             (
                 "µs of the worker's CPU an event",
                 AtMost(70.0),
                 worker.map(|cost| cost.client_cpu_us),
             ),
             ("µs of it, later", AtMost(45.0), worker.map(|cost| cost.client_cpu_us)),
-            ("times the CPU of the SDK's receive and delete", AtMost(1.4), cpu_by(contest::DRAIN)),
+            ("times the CPU of the SDK's receive and delete", AtMost(1.4), cpu_by_sdk),
+            ("of the SDK's CPU in the worker's own receive and delete", AtMost(0.8), own_calls),
             ("of the bare loop's rate where PostgreSQL is the limit", AtLeast(0.8), database_bound),
             (
                 "µs of PostgreSQL's CPU an event",
@@ -99,24 +118,33 @@ impl Report {
         self.goals = judged.collect();
     }
 
-    fn line(&self, name: &str) -> Option<&Cost> {
-        self.lines.iter().find(|line| line.name == name).map(|line| &line.median)
+    /// The lines with that latency, under what they have in common.
+    fn table(&self, f: &mut fmt::Formatter<'_>, latency_ms: Option<u64>) -> fmt::Result {
+        let mut lines = self.lines.iter().filter(|line| line.latency_ms == latency_ms).peekable();
+        if lines.peek().is_none() {
+            return Ok(());
+        }
+        let what = match latency_ms {
+            Some(latency_ms) => format!("each call to SQS takes {latency_ms} ms"),
+            None => "no queue".to_owned(),
+        };
+        writeln!(
+            f,
+            "| {what} | events/s | consumer µs | PostgreSQL µs | stub µs | peak MB | WAL bytes | disk bytes |"
+        )?;
+        writeln!(f, "|---|--:|--:|--:|--:|--:|--:|--:|")?;
+        for line in lines {
+            writeln!(f, "| {} | {} |", line.name, cells(&line.median))?;
+        }
+        writeln!(f)
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "PostgreSQL {}, {} cores of {}\n", self.postgresql, self.cores, self.cpu)?;
-        if !self.lines.is_empty() {
-            writeln!(
-                f,
-                "| | events/s | consumer µs | PostgreSQL µs | stub µs | peak MB | WAL bytes | disk bytes |"
-            )?;
-            writeln!(f, "|---|--:|--:|--:|--:|--:|--:|--:|")?;
-            for line in &self.lines {
-                writeln!(f, "| {} | {} |", line.name, cells(&line.median))?;
-            }
-            writeln!(f)?;
+        for latency_ms in contest::LATENCIES.map(Some).into_iter().chain([None]) {
+            self.table(f, latency_ms)?;
         }
         if let Some(latency) = &self.latency {
             writeln!(

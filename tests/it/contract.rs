@@ -18,17 +18,17 @@ use crate::support::{setting, unique};
 /// An SQS to ask.
 struct Service {
     client: Client,
-    _stub: Option<Stub>,
+    stub: Option<Stub>,
 }
 
 impl Service {
     async fn localstack() -> Self {
-        Self { client: client(&setting("AWS_ENDPOINT_URL")).await, _stub: None }
+        Self { client: client(&setting("AWS_ENDPOINT_URL")).await, stub: None }
     }
 
     async fn stub() -> Self {
         let stub = Stub::start().await.expect("a port");
-        Self { client: client(stub.endpoint()).await, _stub: Some(stub) }
+        Self { client: client(stub.endpoint()).await, stub: Some(stub) }
     }
 
     /// The URL of a new queue.
@@ -281,4 +281,16 @@ async fn a_queue_that_is_not_there_is_told_by_its_own_error(service: &Service) {
     let error = error.expect_err("it is refused").into_service_error();
     assert!(error.is_queue_does_not_exist(), "{error:?}");
     assert_eq!(error.code(), Some("AWS.SimpleQueueService.NonExistentQueue"));
+}
+
+#[tokio::test]
+async fn the_stub_takes_as_long_for_each_call_as_it_is_told() {
+    let service = Service::stub().await;
+    let queue = service.queue(&[]).await;
+    let latency = Duration::from_millis(50);
+    service.stub.as_ref().expect("the stub").set_latency(latency);
+    let began = Instant::now();
+    service.send(&queue, &["x"]).await;
+    assert_eq!(service.receive(&queue, 0).await.len(), 1);
+    assert!(began.elapsed() >= 2 * latency, "{:?}", began.elapsed());
 }

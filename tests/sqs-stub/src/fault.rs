@@ -14,6 +14,8 @@ pub struct Call<'a> {
     pub queue: &'a str,
     /// How many calls of this action came before it, to any queue.
     pub before: u64,
+    /// The client's `User-Agent`; empty where it sends none.
+    pub user_agent: &'a str,
     /// How long the stub has been running.
     pub running: Duration,
     /// The receipt handles in it, in their order.

@@ -41,6 +41,9 @@ struct Cli {
     /// Spoil a part of the calls, such as 7:0.02 for seed 7 and every fiftieth call
     #[arg(long, value_name = "SEED:RATE")]
     faults: Option<Faults>,
+    /// Milliseconds that each call takes longer: real SQS takes 10 to 25
+    #[arg(long, default_value_t = 0, value_name = "MILLISECONDS")]
+    latency: u64,
     /// End when standard input is closed, so that a parent that dies leaves nothing running
     #[arg(long)]
     exit_with_stdin: bool,
@@ -82,6 +85,7 @@ async fn main() -> anyhow::Result<()> {
     if let Some(Faults(profile)) = cli.faults {
         stub.script(move |call| profile.fault(call));
     }
+    stub.set_latency(std::time::Duration::from_millis(cli.latency));
     let mut stdout = std::io::stdout();
     let ready = serde_json::json!({
         "port": stub.port(),

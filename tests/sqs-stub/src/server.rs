@@ -53,10 +53,24 @@ async fn answer(request: Request<Incoming>, service: &Service) -> Result<Respons
     if request.method() == Method::GET {
         return Ok(statistics(request.uri().path(), service));
     }
-    let target = request.headers().get("x-amz-target").cloned();
-    let body = request.into_body().collect().await.map_err(|_| Closed)?.to_bytes();
-    let target = target.as_ref().and_then(|target| target.to_str().ok()).unwrap_or_default();
-    let request = match service.read(target, &body) {
+    let answer = carried_out(request, service).await;
+    let latency = service.latency();
+    if !latency.is_zero() {
+        tokio::time::sleep(latency).await;
+    }
+    answer
+}
+
+/// The answer to a call, which a fault may spoil.
+async fn carried_out(
+    request: Request<Incoming>,
+    service: &Service,
+) -> Result<Response<Answer>, Closed> {
+    let (head, body) = request.into_parts();
+    let header =
+        |name| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let body = body.collect().await.map_err(|_| Closed)?.to_bytes();
+    let request = match service.read(header("x-amz-target"), header("user-agent"), &body) {
         Ok(request) => request,
         Err(error) => return Ok(refused(&error)),
     };

@@ -1,6 +1,7 @@
 //! Requests become changes of queues and answers. Long polls wait here.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ pub(crate) struct Service {
     clock: Clock,
     started: Duration,
     endpoint: String,
+    latency_micros: AtomicU64,
 }
 
 #[derive(Default)]
@@ -51,7 +53,8 @@ pub(crate) struct Request {
 impl Service {
     pub(crate) fn new(endpoint: String) -> Self {
         let clock = Clock::new();
-        Self { state: Mutex::default(), started: clock.now(), clock, endpoint }
+        let latency_micros = AtomicU64::default();
+        Self { state: Mutex::default(), started: clock.now(), clock, endpoint, latency_micros }
     }
 
     pub(crate) fn endpoint(&self) -> &str {
@@ -69,6 +72,16 @@ impl Service {
 
     pub(crate) fn set_script(&self, script: Option<Script>) {
         self.state().script = script;
+    }
+
+    pub(crate) fn set_latency(&self, latency: Duration) {
+        let micros = u64::try_from(latency.as_micros()).unwrap_or(u64::MAX);
+        self.latency_micros.store(micros, Ordering::Relaxed);
+    }
+
+    /// How much later than it could each call is answered.
+    pub(crate) fn latency(&self) -> Duration {
+        Duration::from_micros(self.latency_micros.load(Ordering::Relaxed))
     }
 
     pub(crate) fn queue_url(&self, name: &str) -> String {
@@ -97,7 +110,12 @@ impl Service {
     }
 
     /// Reads a request and asks the script about it.
-    pub(crate) fn read(&self, target: &str, body: &[u8]) -> Result<Request, Error> {
+    pub(crate) fn read(
+        &self,
+        target: &str,
+        user_agent: &str,
+        body: &[u8],
+    ) -> Result<Request, Error> {
         let action = Action::of_target(target)
             .ok_or_else(|| Error::unsupported(format!("the stub does not know {target}")))?;
         let parameters = Parameters::parse(body)?;
@@ -113,6 +131,7 @@ impl Service {
                 action,
                 queue: parameters.queue().unwrap_or_default(),
                 before,
+                user_agent,
                 running: self.clock.now().saturating_sub(self.started),
                 handles: entries.iter().filter_map(|e| e.receipt_handle.as_deref()).collect(),
             })

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::task::JoinHandle;
@@ -110,6 +111,12 @@ impl Stub {
     /// From now on all goes well.
     pub fn clear_script(&self) {
         self.service.set_script(None);
+    }
+
+    /// From now on each call is answered that much later than it could be, as on the way to a real SQS
+    /// and back: ten to 25 milliseconds. It is carried out at once; tokio's timers count whole milliseconds.
+    pub fn set_latency(&self, latency: Duration) {
+        self.service.set_latency(latency);
     }
 
     /// Totals of all queues and calls.
