@@ -29,7 +29,6 @@
 //! 6. Memory is bounded: a slow database slows the polling, never grows a queue in RAM
 //!    (`worker/pending.rs`).
 
-pub mod archive;
 pub mod backoff;
 pub mod baseline;
 pub mod batch;

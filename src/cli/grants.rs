@@ -1,14 +1,65 @@
 //! `ses-reports grants`: the SQL of the roles, printed and never executed.
 
+use clap::Args;
 use serde_json::json;
 
 use super::answer;
 use super::exit::Failure;
-use crate::config::GrantsArgs;
-use crate::schema::grants;
+use crate::config::Wrong;
+use crate::postgres::SchemaName;
+use crate::schema::grants::{self, RoleName, Roles};
 
-pub(super) fn run(args: &GrantsArgs) -> Result<(), Failure> {
-    let (schema, roles) = args.check()?;
+/// `ses-reports grants`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = HELP, max_term_width = 100)]
+pub(super) struct GrantsArgs {
+    /// The role that owns the schema and migrates it
+    #[arg(long, value_name = "ROLE", default_value = "ses_reports_owner", value_parser = RoleName::new)]
+    owner: RoleName,
+
+    /// The role of the workers
+    #[arg(long, value_name = "ROLE", default_value = "ses_reports_worker", value_parser = RoleName::new)]
+    worker: RoleName,
+
+    /// A role that may read all tables and views
+    #[arg(long, value_name = "ROLE", value_parser = RoleName::new)]
+    reader: Option<RoleName>,
+
+    /// A role for applications that send mail: it may create the report row of a mail and set its
+    /// customer and kind
+    #[arg(long, value_name = "ROLE", value_parser = RoleName::new)]
+    sender: Option<RoleName>,
+
+    /// A role for people who operate ses-reports: it may do what a worker may, replay archives, and
+    /// read, retry and delete dead letters
+    #[arg(long, value_name = "ROLE", value_parser = RoleName::new)]
+    operator: Option<RoleName>,
+
+    /// The PostgreSQL schema that ses-reports owns
+    #[arg(long, env, default_value = "aws_reports", value_name = "NAME", value_parser = SchemaName::new)]
+    database_schema: SchemaName,
+
+    /// Print one JSON object with the rights and the SQL
+    #[arg(long)]
+    json: bool,
+}
+
+const HELP: &str = "\
+The roles must exist before the SQL runs. Run it again, as the owner, after each migration: it \
+also takes away what it does not give.
+
+  ses-reports grants --reader analyst | psql -X -v ON_ERROR_STOP=1 -f - \"$ADMIN_URL\"";
+
+pub(super) fn run(args: GrantsArgs) -> Result<(), Failure> {
+    let schema = args.database_schema;
+    let roles = Roles {
+        owner: args.owner,
+        worker: args.worker,
+        reader: args.reader,
+        sender: args.sender,
+        operator: args.operator,
+    };
+    check_distinct(&roles)?;
     let sql = grants::sql(&schema, &roles);
     let text = if args.json {
         let rights: Vec<_> = grants::grants(&schema, &roles)
@@ -27,4 +78,19 @@ pub(super) fn run(args: &GrantsArgs) -> Result<(), Failure> {
     };
     answer(&text);
     Ok(())
+}
+
+fn check_distinct(roles: &Roles) -> Result<(), Wrong> {
+    let mut names = vec![&roles.owner, &roles.worker];
+    names.extend(&roles.reader);
+    names.extend(&roles.sender);
+    names.extend(&roles.operator);
+    names.sort_by_key(|role| role.as_str());
+    match names.windows(2).find(|pair| pair[0] == pair[1]) {
+        Some(pair) => Err(Wrong::new(format!(
+            "{:?} is given twice: each role must be another one",
+            pair[0].as_str()
+        ))),
+        None => Ok(()),
+    }
 }

@@ -7,62 +7,72 @@ mod exit;
 mod grants;
 mod migrate;
 mod partitions;
+mod printable;
 mod progress;
 mod redrive;
 mod replay;
 mod worker;
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::builder::Resettable;
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue};
+use clap::{Args as _, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::config::{
-    DatabaseArgs, DecodeArgs, GrantsArgs, HttpArgs, LogArgs, RedriveArgs, ReplayArgs, RulesArgs,
-    WorkerArgs,
-};
+use crate::config::LogArgs;
 use crate::{shutdown, telemetry};
 use exit::{DONE, Failure, USAGE, failed};
 
 /// Moves Amazon SES events from SQS into PostgreSQL report tables.
 ///
-/// Without a command it migrates the schema (a no-op when current), then consumes until SIGTERM or
-/// SIGINT, drains within 25 seconds, and exits 0. A second signal stops it at once.
+/// Without a command it does what `ses-reports worker` does: it migrates the schema if needed, then
+/// consumes the queue until SIGTERM or SIGINT.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, max_term_width = 100)]
-#[command(after_help = "Exit codes: 0 done; 1 failed; 2 wrong usage or configuration.")]
+#[command(after_help = HELP)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    database: DatabaseArgs,
-    #[command(flatten)]
-    worker: WorkerArgs,
-    #[command(flatten)]
-    rules: RulesArgs,
-    #[command(flatten)]
-    http: HttpArgs,
-    #[command(flatten)]
     log: LogArgs,
 }
 
+const HELP: &str = "\
+Every flag of a worker can be set by the environment variable that is shown with it. An empty \
+variable is not set.
+
+  ses-reports --migrate-only            prepare the database, as a deploy step
+  ses-reports worker --no-migrate       consume the queue
+  ses-reports decode message.json       show what a message would become
+  ses-reports COMMAND --help            show how to use a command
+
+Exit codes: 0 done; 1 failed; 2 wrong usage or configuration. A failure is one line on standard \
+error.";
+
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Show what message bodies decode to: one JSON line each; no database, no AWS
-    Decode(DecodeArgs),
+    /// Consume the queue into the report tables; a call without a command does the same
+    ///
+    /// It migrates the schema if needed, then consumes the queue until SIGTERM or SIGINT. After the
+    /// first signal it receives no more messages, writes and deletes those that it holds within 25
+    /// seconds, and exits with 0. A second signal stops it at once.
+    Worker(Box<worker::WorkerCommand>),
+    /// Show what message bodies decode to, one JSON line each; uses neither a database nor AWS
+    Decode(decode::DecodeArgs),
     /// Write the message bodies of an archive, as if they came from the queue
-    Replay(ReplayArgs),
+    Replay(replay::ReplayArgs),
     /// Drain a dead-letter queue of SQS, as if its messages came from the queue
-    Redrive(RedriveArgs),
-    /// See, retry and delete the bodies that could not be understood
+    Redrive(redrive::RedriveArgs),
+    /// List, show, retry and delete the message bodies that could not be understood
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
-    /// See, try, apply, undo and check the changes of the schema
+    /// Show, try, apply, undo and verify the migrations of the schema
     #[command(subcommand)]
     Migrate(migrate::Command),
-    /// Print the SQL that gives the database roles their rights; no database, no AWS
-    Grants(GrantsArgs),
+    /// Print the SQL that gives the database roles their rights; uses neither a database nor AWS
+    Grants(grants::GrantsArgs),
     /// List, create and drop the monthly partitions of the details
     #[command(subcommand)]
     Partitions(partitions::Command),
@@ -71,27 +81,20 @@ enum Command {
 /// Runs what the arguments ask for.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match parse() {
-        Ok(cli) => cli,
+    let (command, log) = match parse(std::env::args_os().collect()) {
+        Ok(parsed) => parsed,
         Err(error) => return usage(&error),
     };
-    let outcome =
-        telemetry::init(&cli.log).map_err(Failure::from).and_then(|()| match &cli.command {
-            Some(Command::Decode(args)) => decode::run(args),
-            Some(Command::Replay(args)) => in_runtime(replay::run(args)),
-            Some(Command::Redrive(args)) => in_runtime(Box::pin(redrive::run(args))),
-            Some(Command::DeadLetters(command)) => in_runtime(dead_letters::run(command)),
-            Some(Command::Grants(args)) => grants::run(args),
-            Some(Command::Migrate(command)) => in_runtime(migrate::run(command)),
-            Some(Command::Partitions(command)) => in_runtime(partitions::run(command)),
-            None => in_runtime(async {
-                if cli.worker.migrate_only {
-                    worker::migrate_only(&cli).await
-                } else {
-                    Box::pin(worker::consume(&cli)).await
-                }
-            }),
-        });
+    let outcome = telemetry::init(&log).map_err(Failure::from).and_then(|()| match command {
+        Command::Worker(args) => in_runtime(Box::pin(worker::run(*args))),
+        Command::Decode(args) => decode::run(&args),
+        Command::Replay(args) => in_runtime(replay::run(&args)),
+        Command::Redrive(args) => in_runtime(Box::pin(redrive::run(&args))),
+        Command::DeadLetters(command) => in_runtime(dead_letters::run(&command)),
+        Command::Grants(args) => grants::run(args),
+        Command::Migrate(command) => in_runtime(migrate::run(&command)),
+        Command::Partitions(command) => in_runtime(partitions::run(&command)),
+    });
     ExitCode::from(match outcome {
         Ok(()) => DONE,
         Err(failure) => {
@@ -101,22 +104,28 @@ pub fn main() -> ExitCode {
     })
 }
 
-/// Reads arguments and environment. A variable that is empty is not set, and a command asks for none
-/// of the worker's.
-fn parse() -> Result<Cli, clap::Error> {
-    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    let mut command = Cli::command();
-    let has_command = command
-        .get_subcommands()
-        .any(|known| arguments.iter().any(|argument| argument == known.get_name()));
-    if has_command {
-        command = command.mut_args(|argument| {
-            if argument.is_global_set() { argument } else { argument.env(Resettable::Reset) }
-        });
-    }
-    Cli::from_arg_matches(&without_empty_variables(command).try_get_matches()?)
+/// Reads arguments and environment.
+fn parse(arguments: Vec<OsString>) -> Result<(Command, LogArgs), clap::Error> {
+    let matches = without_empty_variables(command(&arguments)).try_get_matches_from(arguments)?;
+    let cli = Cli::from_arg_matches(&matches)?;
+    let command = match cli.command {
+        Some(command) => command,
+        None => Command::Worker(Box::new(worker::WorkerCommand::from_arg_matches(&matches)?)),
+    };
+    Ok((command, cli.log))
 }
 
+/// The program as these arguments call it. Where the first of them is a flag, or there is none, no
+/// command is named: then the flags of a worker are the program's own. Otherwise a command is named,
+/// and only its own flags and variables are read.
+fn command(arguments: &[OsString]) -> clap::Command {
+    let names_command =
+        arguments.get(1).is_some_and(|first| !first.as_encoded_bytes().starts_with(b"-"));
+    let command = Cli::command();
+    if names_command { command } else { worker::WorkerCommand::augment_args(command) }
+}
+
+/// A variable that is empty is not set.
 fn without_empty_variables(command: clap::Command) -> clap::Command {
     command
         .mut_args(|argument| {
@@ -144,19 +153,36 @@ fn usage(error: &clap::Error) -> ExitCode {
         .map(str::trim)
         .collect::<Vec<_>>()
         .join(" ");
-    say(&format!("{} (see --help)", line.trim_start_matches("error: ")));
+    let mut line = line.trim_start_matches("error: ").to_owned();
+    // The value may come from the variable, which its reader then looks for.
+    if let Some(ContextValue::String(flag)) = error.get(ContextKind::InvalidArg)
+        && let Some(variable) = variable_of(&Cli::command(), flag)
+    {
+        line = line.replacen(&format!("'{flag}'"), &format!("'{flag}' ({variable})"), 1);
+    }
+    say(&format!("{line} (see --help)"));
     ExitCode::from(USAGE)
+}
+
+/// The environment variable of a flag, written as `--flag <VALUE>`, in any of the commands.
+fn variable_of(command: &clap::Command, flag: &str) -> Option<String> {
+    let name = flag.split(' ').next()?.strip_prefix("--")?;
+    let own = command
+        .get_arguments()
+        .find(|argument| argument.get_long() == Some(name))
+        .and_then(|argument| Some(argument.get_env()?.to_str()?.to_owned()));
+    own.or_else(|| command.get_subcommands().find_map(|command| variable_of(command, flag)))
 }
 
 fn in_runtime(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let runtime = tokio::runtime::Runtime::new().map_err(failed)?;
     let outcome = runtime.block_on(work);
-    // Whatever still waits in the background has no say in when the process ends.
+    // Tasks that still wait in the background do not keep the process from ending.
     runtime.shutdown_background();
     outcome
 }
 
-/// Does what a signal may end: what is under way is rolled back.
+/// Does work that a signal may end: what is under way is then rolled back.
 async fn until_signal<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let stop = shutdown::on_signals().map_err(failed)?;
     stop.run_until_cancelled(work)
@@ -164,7 +190,7 @@ async fn until_signal<T>(work: impl Future<Output = Result<T, Failure>>) -> Resu
         .ok_or_else(|| failed("stopped by a signal: what was under way is rolled back"))?
 }
 
-/// Writes an answer. What was done is done, even where nobody reads it.
+/// Writes an answer. It is no failure if nobody reads it.
 fn answer(text: &str) {
     let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
 }
@@ -180,18 +206,41 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
+        command(&[]).debug_assert();
         Cli::command().debug_assert();
     }
 
+    fn arguments(given: &[&str]) -> Vec<OsString> {
+        ["ses-reports"].iter().chain(given).map(OsString::from).collect()
+    }
+
     #[test]
-    fn every_flag_has_an_environment_variable_of_its_name() {
-        for argument in Cli::command().get_arguments() {
-            let Some(flag) = argument.get_long() else { continue };
-            if ["help", "version"].contains(&flag) {
-                continue;
+    fn every_flag_of_a_worker_has_an_environment_variable_of_its_name() {
+        for alias in [&[][..], &["worker"]] {
+            let command = command(&arguments(alias));
+            let command = command.find_subcommand(alias.join("")).unwrap_or(&command);
+            let flags: Vec<_> =
+                command.get_arguments().filter(|argument| argument.get_long().is_some()).collect();
+            assert!(flags.len() > 20, "{flags:?}");
+            for argument in flags {
+                let flag = argument.get_long().expect("a flag");
+                let expected = flag.to_uppercase().replace('-', "_");
+                assert_eq!(argument.get_env().and_then(|env| env.to_str()), Some(&*expected));
             }
-            let expected = flag.to_uppercase().replace('-', "_");
-            assert_eq!(argument.get_env().and_then(|env| env.to_str()), Some(expected.as_str()));
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_the_name_of_a_command_is_a_value() {
+        for alias in [&[][..], &["worker"]] {
+            let given = [alias, &["--user-id-tag", "replay", "--pollers", "3"]].concat();
+            let (command, _) = parse(arguments(&given)).expect("good arguments");
+            let Command::Worker(args) = command else { panic!("{command:?}") };
+            assert_eq!(args.rules.user_id_tag, "replay");
+            assert_eq!(args.worker.pollers, 3);
+        }
+        for given in [&["--pollers", "3", "decode"][..], &["worker", "decode"], &["teleport"]] {
+            assert!(parse(arguments(given)).is_err(), "{given:?}");
         }
     }
 }

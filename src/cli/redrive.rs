@@ -4,16 +4,57 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use clap::Args;
 use serde_json::json;
 
 use super::answer;
 use super::connect::connect;
 use super::exit::{FAILED, Failure, USAGE, failed};
 use super::progress::{self, State};
-use crate::config::{RedriveArgs, WorkerSettings};
+use crate::config::{DatabaseArgs, RulesArgs, TrustArgs};
 use crate::queue::{Queue, SHORT_WAIT, Trouble};
-use crate::worker::Summary;
+use crate::worker::{Summary, WorkerSettings};
 use crate::{shutdown, trust, worker};
+
+/// `ses-reports redrive`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = HELP, max_term_width = 100)]
+pub(super) struct RedriveArgs {
+    /// The URL of the dead-letter queue. Region, credentials and endpoint come from the usual AWS_*
+    /// variables
+    #[arg(long, value_name = "URL")]
+    from: String,
+
+    /// The URL of the queue that the workers consume. It is refused as --from, because the workers
+    /// drain it themselves
+    #[arg(long, env, value_name = "URL")]
+    sqs_queue_url: Option<String>,
+
+    /// Show no progress
+    #[arg(long)]
+    quiet: bool,
+
+    /// Print the sums as one JSON object
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    database: DatabaseArgs,
+
+    #[command(flatten)]
+    rules: RulesArgs,
+
+    #[command(flatten)]
+    trust: TrustArgs,
+}
+
+const HELP: &str = "\
+Each message is written and then deleted from the dead-letter queue, as a worker does it. A \
+message that is no event is stored as a dead letter in PostgreSQL, where `ses-reports dead- \
+letters` finds it. The command ends when the queue is empty. It needs the rights of a worker, on \
+that queue too.
+
+  ses-reports redrive --from https://sqs.eu-west-1.amazonaws.com/123456789012/ses-events-dead";
 
 /// How long the queue is quiet when it is empty.
 const IDLE: Duration = Duration::from_secs(3);
@@ -90,7 +131,7 @@ fn url(args: &RedriveArgs) -> Result<String, Failure> {
     let url = bare(&args.from);
     if !url.starts_with("http://") && !url.starts_with("https://") {
         return Err(usage(
-            "--from is no URL: it starts with https:// (an ARN or a name will not do)",
+            "--from is no URL: it must start with https:// (neither an ARN nor a name will do)",
         ));
     }
     if args.sqs_queue_url.as_deref().map(bare) == Some(url.clone()) {

@@ -1,17 +1,66 @@
 //! `ses-reports replay`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use clap::Args;
 use serde_json::{Value, json};
 
 use super::answer;
 use super::connect::{connect, refused};
 use super::exit::{Failure, failed};
 use super::progress::{self, State};
-use crate::config::ReplayArgs;
+use crate::config::{DatabaseArgs, RulesArgs};
 use crate::replay::{self, Archive, Progress, Replayed, Settings, Source};
 use crate::shutdown;
+
+/// `ses-reports replay`.
+#[derive(Debug, Clone, Args)]
+#[command(after_help = HELP, max_term_width = 100)]
+pub(super) struct ReplayArgs {
+    /// Files and folders to read. A folder stands for all files in it, in the order of their names; `-`
+    /// is standard input
+    #[arg(value_name = "FILE|FOLDER|-", default_value = "-")]
+    paths: Vec<PathBuf>,
+
+    /// Begin from the start, even if an earlier run of the same files was interrupted
+    #[arg(long)]
+    from_start: bool,
+
+    /// How many transactions write at once
+    #[arg(long, default_value_t = 3, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=32))]
+    at_once: u16,
+
+    /// Show no progress
+    #[arg(long)]
+    quiet: bool,
+
+    /// Print the sums as one JSON object
+    #[arg(long)]
+    json: bool,
+
+    #[command(flatten)]
+    database: DatabaseArgs,
+
+    #[command(flatten)]
+    rules: RulesArgs,
+}
+
+const HELP: &str = "\
+The bodies may stand one a line, one a file, in a JSON array, or one after another with nothing \
+in between, as Firehose writes them. gzip is recognised. A body that is no event becomes a dead \
+letter, with its reason. SNS_TOPIC_ARNS and VERIFY_SNS do not apply: an archive is your own, so \
+no signature is asked for.
+
+If a run is interrupted, call it again with the same files: it goes on where it was, and its \
+sums count both runs. Standard input always begins from the start. An archive that was replayed \
+to the end can be replayed again, which changes nothing. Workers may run meanwhile. It needs the \
+rights of the schema's owner or of `ses-reports grants --operator`.
+
+  ses-reports replay archive.jsonl.gz
+  ses-reports replay firehose/2026/11/
+  aws s3 cp s3://BUCKET/KEY - | ses-reports replay";
 
 pub(super) async fn run(args: &ReplayArgs) -> Result<(), Failure> {
     let database = args.database.check()?;

@@ -1,21 +1,41 @@
-//! Without a command: the deploy step, or the worker.
+//! `ses-reports worker`, which is also what a call without a command does: the deploy step, or the
+//! worker.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Args;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use super::exit::{FAILED, Failure, USAGE, failed};
-use super::{Cli, answer, until_signal};
-use crate::config::{Database, WorkerSettings};
+use super::{answer, until_signal};
+use crate::config::{Database, DatabaseArgs, HttpArgs, RulesArgs, WorkerArgs};
 use crate::queue::{LONGEST_WAIT, Queue, SHORT_WAIT, Trouble};
 use crate::schema::Schema;
 use crate::store::{self, Store};
+use crate::worker::WorkerSettings;
 use crate::{http, metrics, schema, shutdown, worker};
 
-pub(super) async fn migrate_only(cli: &Cli) -> Result<(), Failure> {
-    let database = cli.database.check_to_migrate()?;
+// A doc comment would describe the whole program where no command is named: see `super::command`.
+#[derive(Debug, Args)]
+pub(super) struct WorkerCommand {
+    #[command(flatten)]
+    pub(super) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(super) worker: WorkerArgs,
+    #[command(flatten)]
+    pub(super) rules: RulesArgs,
+    #[command(flatten)]
+    pub(super) http: HttpArgs,
+}
+
+pub(super) async fn run(args: WorkerCommand) -> Result<(), Failure> {
+    if args.worker.migrate_only { migrate_only(&args).await } else { consume(&args).await }
+}
+
+async fn migrate_only(args: &WorkerCommand) -> Result<(), Failure> {
+    let database = args.database.check_to_migrate()?;
     let schema = Schema::new(database.migration_options.clone(), database.schema.clone());
     // The contract of the deploy step knows one code for every failure.
     let up = async { schema.up(None).await.map_err(|error| unmigrated(&database, &error)) };
@@ -43,11 +63,11 @@ pub(super) fn applied_lines(status: &schema::Status, applied: &[schema::Applied]
     lines.join("\n")
 }
 
-pub(super) async fn consume(cli: &Cli) -> Result<(), Failure> {
+async fn consume(args: &WorkerCommand) -> Result<(), Failure> {
     // All settings are checked before anything is touched.
-    let database = cli.database.check()?;
-    let (queue_url, settings) = cli.worker.check()?;
-    let http = match cli.http.check()? {
+    let database = args.database.check()?;
+    let (queue_url, settings) = args.worker.check()?;
+    let http = match args.http.http_addr {
         Some(address) => Some(TcpListener::bind(address).await.map_err(|error| Failure {
             code: USAGE,
             line: format!("HTTP_ADDR {address}: {error}"),
@@ -59,7 +79,7 @@ pub(super) async fn consume(cli: &Cli) -> Result<(), Failure> {
         options: database.migration_options.clone(),
         schema: database.schema.clone(),
     };
-    let prepared = Box::pin(prepare(cli, database, queue_url, &settings));
+    let prepared = Box::pin(prepare(args, database, queue_url, &settings));
     let Some(prepared) = stop.run_until_cancelled(prepared).await else {
         tracing::info!("stopped before the first message");
         return Ok(());
@@ -71,7 +91,7 @@ pub(super) async fn consume(cli: &Cli) -> Result<(), Failure> {
         let metrics = metrics::install().map_err(failed)?;
         tokio::spawn(http::serve(listener, Arc::clone(&health), metrics));
     }
-    worker::run(queue, store, owner, cli.rules.rules(), settings, health, stop)
+    worker::run(queue, store, owner, args.rules.rules(), settings, health, stop)
         .await
         .map(|_| ())
         .map_err(failed)
@@ -79,12 +99,12 @@ pub(super) async fn consume(cli: &Cli) -> Result<(), Failure> {
 
 /// Migrates or checks the schema, connects, and asks the queue whether it can be used.
 async fn prepare(
-    cli: &Cli,
+    args: &WorkerCommand,
     database: Database,
     queue_url: String,
     settings: &WorkerSettings,
 ) -> Result<(Store, Queue), Failure> {
-    let status = if cli.worker.no_migrate {
+    let status = if args.worker.no_migrate {
         // Reading is enough, and goes through a pooler.
         let schema = Schema::new(database.options.clone(), database.schema.clone());
         let Ok(status) = timeout(database.timeout, schema.require()).await else {
@@ -105,7 +125,7 @@ async fn prepare(
     }
 
     // One connection per writer, one for the partitions, one to count days with, one to backfill.
-    let connections = u32::from(cli.worker.writers) + 3;
+    let connections = u32::from(args.worker.writers) + 3;
     let store = Store::connect(
         database.options,
         database.schema,
@@ -115,7 +135,7 @@ async fn prepare(
     )
     .await
     .map_err(|error| failed(format!("PostgreSQL: {error}")))?;
-    let visibility = Duration::from_secs(cli.worker.visibility_timeout.into());
+    let visibility = Duration::from_secs(args.worker.visibility_timeout.into());
     // An open long poll that is given up can still swallow messages until they become visible
     // again. A worker that is about to end by itself keeps its polls so short that it can let
     // them end.

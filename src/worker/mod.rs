@@ -15,6 +15,7 @@ mod flow;
 mod health;
 mod idle;
 mod log_throttle;
+mod settings;
 mod stats;
 mod way;
 
@@ -26,7 +27,6 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::WorkerSettings;
 use crate::decode::Rules;
 use crate::queue::Queue;
 use crate::store::Store;
@@ -38,6 +38,7 @@ use flow::leases::{self, Leases};
 use flow::poll_limiter::PollLimiter;
 pub use health::Health;
 use idle::IdleTracker;
+pub use settings::WorkerSettings;
 use stats::Stats;
 pub use stats::Summary;
 use way::poller::{self, OpenPolls};

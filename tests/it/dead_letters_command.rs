@@ -213,7 +213,7 @@ async fn many_are_deleted_only_when_that_is_meant() {
     some(&database).await;
     let count = "SELECT count(*) FROM aws_report_dead_letter";
     for (arguments, code, says, left) in [
-        (&["delete"][..], 2, "which?", 5),
+        (&["delete"][..], 2, "nothing is selected", 5),
         (&["delete", "--source", "replay"], 2, "delete 2 dead letters", 5),
         (&["delete", "a0000001"], 0, "deleted 1 dead letters", 4),
         (&["delete", "--source", "replay", "--yes"], 0, "deleted 2 dead letters", 2),

@@ -1,20 +1,26 @@
 //! `ses-reports migrate`: for people and for pipelines.
 
+mod text;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use secrecy::SecretString;
 use serde::Serialize;
 use serde_json::json;
 
 use super::exit::{DIVERGENT, DRIFT, Failure, LINT, MIGRATE_HELP, NEWER, PENDING, USAGE, failed};
 use super::{answer, until_signal, worker};
-use crate::baseline::{self, Baseline, Converted};
-use crate::config::{RulesArgs, SchemaArgs, Wrong};
+use crate::baseline;
+use crate::config::{DatabaseArgs, RulesArgs, Wrong, connect_options};
 use crate::postgres::SchemaName;
-use crate::schema::{self, Applied, Downto, Drift, MigrationState, Plan, Repair, Status};
+use crate::schema::{self, Applied, Downto, Drift, MigrationState, Schema, Status};
 use crate::store::{self, Check, HandMadeTables, Store};
+use text::{
+    baseline_text, data_text, drift_text, plan_text, repair_text, status_text, undone_text,
+};
 
 /// A transaction of a thousand rows of tables that were made by hand.
 const CONVERT_TIMEOUT: Duration = Duration::from_mins(5);
@@ -23,33 +29,34 @@ const CONVERT_TIMEOUT: Duration = Duration::from_mins(5);
 #[derive(Debug, Subcommand)]
 #[command(after_help = MIGRATE_HELP)]
 pub(super) enum Command {
-    /// Show what is applied, pending, divergent and missing
+    /// Show which migrations are applied, pending, divergent or missing
     #[command(after_help = MIGRATE_HELP)]
     Status {
         #[command(flatten)]
         schema: SchemaArgs,
-        /// Exit 3 if something is pending, 4 if it diverges, 8 if the database is newer
+        /// Exit with 3 if migrations are pending, 4 if the history diverges, 8 if the database is newer
         #[arg(long)]
         check: bool,
     },
-    /// Show what `up` would do: the SQL, its locks, what it rewrites, what the linter says
+    /// Show what `up` would do: the SQL, the locks it takes, the tables it rewrites, and what the linter
+    /// says
     ///
-    /// Tries it on a shadow database on the same server, which is dropped afterwards. Without the
-    /// right to create one it prints the SQL alone.
+    /// It is tried on a shadow database on the same server, which is dropped afterwards. Without the
+    /// right to create one, only the SQL is shown.
     #[command(after_help = MIGRATE_HELP)]
     Plan {
         #[command(flatten)]
         schema: SchemaArgs,
-        /// Up to this version
+        /// Stop at this version
         #[arg(long, value_name = "VERSION")]
         to: Option<u32>,
     },
-    /// Apply what is pending; `ses-reports --migrate-only` does the same
+    /// Apply the pending migrations; `ses-reports --migrate-only` does the same
     #[command(after_help = MIGRATE_HELP)]
     Up {
         #[command(flatten)]
         schema: SchemaArgs,
-        /// Up to this version
+        /// Stop at this version
         #[arg(long, value_name = "VERSION")]
         to: Option<u32>,
         #[command(flatten)]
@@ -60,13 +67,13 @@ pub(super) enum Command {
     Down {
         #[command(flatten)]
         schema: SchemaArgs,
-        /// Down to this version; 0 undoes everything
+        /// Undo every migration above this version; 0 undoes everything
         #[arg(long, value_name = "VERSION", required_unless_present = "steps")]
         to: Option<u32>,
-        /// So many migrations
+        /// Undo this many migrations
         #[arg(long, value_name = "COUNT", conflicts_with = "to")]
         steps: Option<u32>,
-        /// Drop tables and columns that hold rows
+        /// Drop tables and columns even if they hold rows
         #[arg(long)]
         allow_data_loss: bool,
         #[command(flatten)]
@@ -74,8 +81,8 @@ pub(super) enum Command {
     },
     /// Find drift: compare the live schema with what its migrations make
     ///
-    /// Makes them in a shadow database on the same server, which is dropped afterwards; of the live
-    /// database it only reads.
+    /// The migrations are applied to a shadow database on the same server, which is dropped afterwards.
+    /// The live database is only read.
     #[command(after_help = MIGRATE_HELP)]
     Verify {
         #[command(flatten)]
@@ -85,7 +92,7 @@ pub(super) enum Command {
         #[arg(long)]
         data: bool,
     },
-    /// Accept migrations that were changed in comments, white space or line ends only
+    /// Accept applied migrations whose files were changed in comments, white space or line ends only
     #[command(after_help = MIGRATE_HELP)]
     Repair {
         #[command(flatten)]
@@ -95,15 +102,15 @@ pub(super) enum Command {
     },
     /// Adopt a database in which somebody made the three tables by hand
     ///
-    /// Checks their columns (any types), moves them to the schema `NAME_legacy` if they are in ours,
-    /// migrates, and converts every row: duplicates meet, and what cannot be understood becomes a
-    /// dead letter. The old tables stay as they are. Interrupted, it is run again. Stop whoever
-    /// writes to them first.
+    /// It checks their columns (of any type), moves the tables to the schema `NAME_legacy` if they are
+    /// in ours, migrates, and converts every row: duplicates are merged, and a row that cannot be
+    /// understood becomes a dead letter. The old tables stay as they are. Stop every program that
+    /// writes to them first. If it is interrupted, run it again.
     #[command(after_help = MIGRATE_HELP)]
     Baseline {
         #[command(flatten)]
         schema: SchemaArgs,
-        /// The schema that they are in, if not ours
+        /// The schema that holds the tables, if it is not ours
         #[arg(long, value_name = "SCHEMA")]
         from: Option<String>,
         #[command(flatten)]
@@ -111,21 +118,41 @@ pub(super) enum Command {
     },
     /// Write the next pair of files from a template that explains the rules
     New {
-        /// What it does, in a few words: `add_tenant_column`
+        /// What the migration does, in a few words, such as `add_tenant_column`
         name: String,
-        /// The folder of the migrations
+        /// The folder that holds the migrations
         #[arg(long, value_name = "FOLDER", default_value = "migrations")]
         migrations: PathBuf,
-        /// Answer in JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
 }
 
+/// Which schema a command is about, and how it answers.
+#[derive(Debug, Clone, Args)]
+pub(super) struct SchemaArgs {
+    #[command(flatten)]
+    database: DatabaseArgs,
+
+    /// A server of the same version on which shadow databases are made, if not on the server of the
+    /// database itself
+    #[arg(long, env, hide_env_values = true, value_name = "URL")]
+    shadow_database_url: Option<SecretString>,
+
+    /// Use the migrations of this folder instead of the embedded ones, while you write new ones
+    #[arg(long, value_name = "FOLDER")]
+    migrations: Option<PathBuf>,
+
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
 /// How long to wait for another migrator.
 #[derive(Debug, Args)]
 pub(super) struct Wait {
-    /// Seconds to wait for another migrator to end
+    /// How many seconds to wait for another migrator to end
     #[arg(long, value_name = "SECONDS", default_value_t = schema::MIGRATOR_TIMEOUT.as_secs())]
     wait: u64,
 }
@@ -191,8 +218,8 @@ async fn dispatch(command: &Command) -> Result<(), Failure> {
 }
 
 impl Wait {
-    fn on(&self, schema: schema::Schema) -> schema::Schema {
-        schema::Schema { migrator_timeout: Duration::from_secs(self.wait), ..schema }
+    fn on(&self, schema: Schema) -> Schema {
+        Schema { migrator_timeout: Duration::from_secs(self.wait), ..schema }
     }
 }
 
@@ -278,23 +305,6 @@ struct Verified<'a> {
     data: Option<&'a Check>,
 }
 
-fn data_text(check: &Check) -> String {
-    let mut text = String::new();
-    for doubt in &check.first {
-        let _ = match &doubt.columns {
-            Some(columns) => writeln!(
-                text,
-                "report {} is not the fold of its details: {}",
-                doubt.report_id,
-                columns.join(", ")
-            ),
-            None => writeln!(text, "details without a report: {}", doubt.report_id),
-        };
-    }
-    let _ = write!(text, "{} reports checked, {} doubtful", check.reports, check.doubtful);
-    text
-}
-
 async fn baseline_schema(
     args: &SchemaArgs,
     from: Option<&str>,
@@ -319,182 +329,13 @@ async fn baseline_schema(
     Ok(())
 }
 
-fn baseline_text(done: &Baseline) -> String {
-    let line = |table: &str, rows: &Converted| {
-        format!(
-            "{table}: {} rows read, {} new, {} duplicates, {} dead letters",
-            rows.read, rows.new, rows.duplicates, rows.dead_letters
-        )
-    };
-    format!(
-        "{}\n{}\nthe old tables are in schema {}: drop it when you are content",
-        line("aws_reports", &done.reports),
-        line("aws_report_detail", &done.details),
-        done.legacy
-    )
-}
-
-fn status_text(status: &Status) -> String {
-    let mut text = String::new();
-    for line in &status.migrations {
-        let state = match line.state {
-            MigrationState::Applied => "applied",
-            MigrationState::Pending => "pending",
-            MigrationState::Divergent => "DIVERGENT",
-            MigrationState::Missing => "MISSING",
-            MigrationState::Newer => "newer",
-        };
-        let _ = write!(text, "{state:<10}{:<36}", line.name);
-        if let Some(on) = &line.applied_on {
-            let by = line.applied_by.as_deref().unwrap_or("unknown");
-            let took = line.took_ms.map(|ms| format!(" in {ms} ms")).unwrap_or_default();
-            let on = on.split('.').next().unwrap_or(on);
-            let _ = write!(text, "{on} by {by}{took}, checksum {}", line.checksum);
-        }
-        text.truncate(text.trim_end().len());
-        text.push('\n');
-    }
-    for backfill in &status.backfills {
-        let state = if backfill.finished { "done" } else { "running" };
-        let _ = write!(text, "backfill  {:<36}{state}, {} rows", backfill.name, backfill.rows_done);
-        if let Some(error) = &backfill.last_error {
-            let _ = write!(text, ", last error: {error}");
-        }
-        text.push('\n');
-    }
-    let counts = [
-        ("pending", status.in_state(MigrationState::Pending).len()),
-        ("divergent", status.in_state(MigrationState::Divergent).len()),
-        ("missing", status.in_state(MigrationState::Missing).len()),
-        ("newer than this program", status.in_state(MigrationState::Newer).len()),
-    ];
-    let open: Vec<String> = counts
-        .iter()
-        .filter(|(_, count)| *count > 0)
-        .map(|(what, count)| format!("{count} {what}"))
-        .collect();
-    let summary = if open.is_empty() { "current".to_owned() } else { open.join(", ") };
-    let _ = write!(
-        text,
-        "schema {} is at version {} of {}: {summary}",
-        status.schema, status.version, status.newest
-    );
-    text
-}
-
-fn plan_text(plan: &Plan) -> String {
-    let mut text = String::new();
-    let at = format!("schema {} is at version {}", plan.schema, plan.version);
-    if plan.migrations.is_empty() {
-        return format!("-- {at}: nothing to do");
-    }
-    let _ = writeln!(text, "-- {at}; `up` would do this:");
-    if !plan.tried {
-        let _ = writeln!(
-            text,
-            "-- No shadow database may be created here: locks and rewrites are not known. Grant CREATEDB, or\n-- set SHADOW_DATABASE_URL to another server where one may."
-        );
-    }
-    for migration in &plan.migrations {
-        let way = if migration.transaction {
-            "one transaction"
-        } else {
-            "statement by statement, outside of a transaction"
-        };
-        let _ = writeln!(text, "\n-- == {}: {way}", migration.name);
-        for finding in &migration.lint {
-            let _ = writeln!(
-                text,
-                "-- LINT {} (line {}): {}",
-                finding.rule, finding.line, finding.says
-            );
-        }
-        for step in &migration.statements {
-            text.push('\n');
-            for lock in &step.locks {
-                let size = lock.bytes.map(|bytes| format!(", {}", size(bytes))).unwrap_or_default();
-                let waits = match lock.blocks {
-                    Some(who) => format!("{who} wait"),
-                    None => "nobody waits".to_owned(),
-                };
-                let _ =
-                    writeln!(text, "-- lock: {} on {} ({waits}{size})", lock.mode, lock.relation);
-            }
-            for table in &step.rewrites {
-                let _ = writeln!(text, "-- REWRITES {table}");
-            }
-            let _ = writeln!(text, "{};", step.sql.trim_end_matches(';'));
-        }
-        if migration.code {
-            let _ = writeln!(text, "\n-- then code of the program");
-        }
-    }
-    text
-}
-
-/// Bytes for people.
-fn size(bytes: i64) -> String {
-    let units = [(1_i64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    let unit = units.iter().find(|(unit, _)| bytes >= *unit);
-    unit.map_or_else(|| format!("{bytes} bytes"), |(unit, name)| format!("{} {name}", bytes / unit))
-}
-
-fn undone_text(status: &Status, undone: &[Applied]) -> String {
-    let mut text = String::new();
-    for migration in undone {
-        let _ = writeln!(text, "undone {} in {} ms", migration.name, migration.took.as_millis());
-    }
-    let nothing = if undone.is_empty() { ": nothing to do" } else { "" };
-    let _ = write!(text, "schema {} is at version {}{nothing}", status.schema, status.version);
-    text
-}
-
-fn drift_text(drift: &Drift) -> String {
-    let mut text = String::new();
-    for difference in &drift.differences {
-        let what = match (&difference.expected, &difference.found) {
-            (Some(_), None) => "is missing",
-            (None, Some(_)) => "is not made by any migration",
-            _ => "differs",
-        };
-        let _ = writeln!(text, "{} {} {what}", difference.kind, difference.name);
-        if let Some(expected) = &difference.expected {
-            let _ = writeln!(text, "  expected: {expected}");
-        }
-        if let Some(found) = &difference.found {
-            let _ = writeln!(text, "  found:    {found}");
-        }
-        let _ = writeln!(text, "  to mend:  {}", difference.mend());
-    }
-    let _ = match drift.differences.len() {
-        0 => write!(text, "schema {} is what version {} makes", drift.schema, drift.version),
-        count => write!(
-            text,
-            "schema {} differs from version {} in {count} places",
-            drift.schema, drift.version
-        ),
-    };
-    text
-}
-
-fn repair_text(repairs: &[Repair]) -> String {
-    if repairs.is_empty() {
-        return "nothing to repair: every applied migration is as it was applied".to_owned();
-    }
-    repairs.iter().fold(String::new(), |mut text, repair| {
-        let verdict = if repair.accepted { "accepted" } else { "refused" };
-        let _ = writeln!(
-            text,
-            "{verdict} {}: {} (checksum {} → {})",
-            repair.name, repair.compared, repair.was, repair.is
-        );
-        text
-    })
-}
-
 impl SchemaArgs {
-    fn check(&self) -> Result<schema::Schema, Wrong> {
-        let mut schema = self.schema()?;
+    /// The schema, with the migrations that were asked for.
+    fn check(&self) -> Result<Schema, Wrong> {
+        let database = self.database.check_to_migrate()?;
+        let shadow = connect_options("SHADOW_DATABASE_URL", self.shadow_database_url.as_ref())?;
+        let mut schema =
+            Schema { shadow, ..Schema::new(database.migration_options, database.schema) };
         if let Some(folder) = &self.migrations {
             schema.migrations = schema::in_folder(folder).map_err(Wrong::new)?.into();
         }

@@ -1,0 +1,197 @@
+//! What `migrate` prints for people.
+
+use std::fmt::Write as _;
+
+use crate::baseline::{Baseline, Converted};
+use crate::schema::{Applied, Drift, MigrationState, Plan, Repair, Status};
+use crate::store::Check;
+
+pub(super) fn data_text(check: &Check) -> String {
+    let mut text = String::new();
+    for doubt in &check.first {
+        let _ = match &doubt.columns {
+            Some(columns) => writeln!(
+                text,
+                "report {} is not the fold of its details: {}",
+                doubt.report_id,
+                columns.join(", ")
+            ),
+            None => writeln!(text, "details without a report: {}", doubt.report_id),
+        };
+    }
+    let _ = write!(text, "{} reports checked, {} doubtful", check.reports, check.doubtful);
+    text
+}
+
+pub(super) fn baseline_text(done: &Baseline) -> String {
+    let line = |table: &str, rows: &Converted| {
+        format!(
+            "{table}: {} rows read, {} new, {} duplicates, {} dead letters",
+            rows.read, rows.new, rows.duplicates, rows.dead_letters
+        )
+    };
+    format!(
+        "{}\n{}\nthe old tables are in schema {}: drop it when you are content",
+        line("aws_reports", &done.reports),
+        line("aws_report_detail", &done.details),
+        done.legacy
+    )
+}
+
+pub(super) fn status_text(status: &Status) -> String {
+    let mut text = String::new();
+    for line in &status.migrations {
+        let state = match line.state {
+            MigrationState::Applied => "applied",
+            MigrationState::Pending => "pending",
+            MigrationState::Divergent => "DIVERGENT",
+            MigrationState::Missing => "MISSING",
+            MigrationState::Newer => "newer",
+        };
+        let _ = write!(text, "{state:<10}{:<36}", line.name);
+        if let Some(on) = &line.applied_on {
+            let by = line.applied_by.as_deref().unwrap_or("unknown");
+            let took = line.took_ms.map(|ms| format!(" in {ms} ms")).unwrap_or_default();
+            let on = on.split('.').next().unwrap_or(on);
+            let _ = write!(text, "{on} by {by}{took}, checksum {}", line.checksum);
+        }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+    }
+    for backfill in &status.backfills {
+        let state = if backfill.finished { "done" } else { "running" };
+        let _ = write!(text, "backfill  {:<36}{state}, {} rows", backfill.name, backfill.rows_done);
+        if let Some(error) = &backfill.last_error {
+            let _ = write!(text, ", last error: {error}");
+        }
+        text.push('\n');
+    }
+    let counts = [
+        ("pending", status.in_state(MigrationState::Pending).len()),
+        ("divergent", status.in_state(MigrationState::Divergent).len()),
+        ("missing", status.in_state(MigrationState::Missing).len()),
+        ("newer than this program", status.in_state(MigrationState::Newer).len()),
+    ];
+    let open: Vec<String> = counts
+        .iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(what, count)| format!("{count} {what}"))
+        .collect();
+    let summary = if open.is_empty() { "current".to_owned() } else { open.join(", ") };
+    let _ = write!(
+        text,
+        "schema {} is at version {} of {}: {summary}",
+        status.schema, status.version, status.newest
+    );
+    text
+}
+
+pub(super) fn plan_text(plan: &Plan) -> String {
+    let mut text = String::new();
+    let at = format!("schema {} is at version {}", plan.schema, plan.version);
+    if plan.migrations.is_empty() {
+        return format!("-- {at}: nothing to do");
+    }
+    let _ = writeln!(text, "-- {at}; `up` would do this:");
+    if !plan.tried {
+        let _ = writeln!(
+            text,
+            "-- No shadow database may be created here: locks and rewrites are not known. Grant CREATEDB, or\n-- set SHADOW_DATABASE_URL to another server where one may."
+        );
+    }
+    for migration in &plan.migrations {
+        let way = if migration.transaction {
+            "one transaction"
+        } else {
+            "statement by statement, outside of a transaction"
+        };
+        let _ = writeln!(text, "\n-- == {}: {way}", migration.name);
+        for finding in &migration.lint {
+            let _ = writeln!(
+                text,
+                "-- LINT {} (line {}): {}",
+                finding.rule, finding.line, finding.says
+            );
+        }
+        for step in &migration.statements {
+            text.push('\n');
+            for lock in &step.locks {
+                let size = lock.bytes.map(|bytes| format!(", {}", size(bytes))).unwrap_or_default();
+                let waits = match lock.blocks {
+                    Some(who) => format!("{who} wait"),
+                    None => "nobody waits".to_owned(),
+                };
+                let _ =
+                    writeln!(text, "-- lock: {} on {} ({waits}{size})", lock.mode, lock.relation);
+            }
+            for table in &step.rewrites {
+                let _ = writeln!(text, "-- REWRITES {table}");
+            }
+            let _ = writeln!(text, "{};", step.sql.trim_end_matches(';'));
+        }
+        if migration.code {
+            let _ = writeln!(text, "\n-- then code of the program");
+        }
+    }
+    text
+}
+
+/// Bytes for people.
+fn size(bytes: i64) -> String {
+    let units = [(1_i64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    let unit = units.iter().find(|(unit, _)| bytes >= *unit);
+    unit.map_or_else(|| format!("{bytes} bytes"), |(unit, name)| format!("{} {name}", bytes / unit))
+}
+
+pub(super) fn undone_text(status: &Status, undone: &[Applied]) -> String {
+    let mut text = String::new();
+    for migration in undone {
+        let _ = writeln!(text, "undone {} in {} ms", migration.name, migration.took.as_millis());
+    }
+    let nothing = if undone.is_empty() { ": nothing to do" } else { "" };
+    let _ = write!(text, "schema {} is at version {}{nothing}", status.schema, status.version);
+    text
+}
+
+pub(super) fn drift_text(drift: &Drift) -> String {
+    let mut text = String::new();
+    for difference in &drift.differences {
+        let what = match (&difference.expected, &difference.found) {
+            (Some(_), None) => "is missing",
+            (None, Some(_)) => "is not made by any migration",
+            _ => "differs",
+        };
+        let _ = writeln!(text, "{} {} {what}", difference.kind, difference.name);
+        if let Some(expected) = &difference.expected {
+            let _ = writeln!(text, "  expected: {expected}");
+        }
+        if let Some(found) = &difference.found {
+            let _ = writeln!(text, "  found:    {found}");
+        }
+        let _ = writeln!(text, "  to mend:  {}", difference.mend());
+    }
+    let _ = match drift.differences.len() {
+        0 => write!(text, "schema {} is what version {} makes", drift.schema, drift.version),
+        count => write!(
+            text,
+            "schema {} differs from version {} in {count} places",
+            drift.schema, drift.version
+        ),
+    };
+    text
+}
+
+pub(super) fn repair_text(repairs: &[Repair]) -> String {
+    if repairs.is_empty() {
+        return "nothing to repair: every applied migration is as it was applied".to_owned();
+    }
+    repairs.iter().fold(String::new(), |mut text, repair| {
+        let verdict = if repair.accepted { "accepted" } else { "refused" };
+        let _ = writeln!(
+            text,
+            "{verdict} {}: {} (checksum {} → {})",
+            repair.name, repair.compared, repair.was, repair.is
+        );
+        text
+    })
+}

@@ -1,0 +1,30 @@
+//! How events are read.
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+
+use crate::decode::Rules;
+
+/// How events are read.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Events")]
+pub struct RulesArgs {
+    /// The SES message tag that says what kind of mail it is
+    #[arg(long, env, default_value = "report_type", value_name = "TAG", value_parser = NonEmptyStringValueParser::new())]
+    pub report_type_tag: String,
+
+    /// The SES message tag that names the customer
+    #[arg(long, env, default_value = "user_id", value_name = "TAG", value_parser = NonEmptyStringValueParser::new())]
+    pub user_id_tag: String,
+}
+
+impl RulesArgs {
+    /// The rules for decode.
+    #[must_use]
+    pub fn rules(&self) -> Rules {
+        Rules {
+            report_type_tag: self.report_type_tag.clone(),
+            user_id_tag: self.user_id_tag.clone(),
+        }
+    }
+}

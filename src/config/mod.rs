@@ -1,0 +1,26 @@
+//! The settings that several commands share: flags with environment variables of the same name,
+//! checked once. What only one command takes stands beside that command, in `cli/`.
+
+mod database;
+mod events;
+mod observe;
+mod trust;
+mod worker;
+
+pub(crate) use database::connect_options;
+pub use database::{Database, DatabaseArgs};
+pub use events::RulesArgs;
+pub use observe::{HttpArgs, LogArgs, LogFormat};
+pub use trust::TrustArgs;
+pub use worker::WorkerArgs;
+
+/// A setting that is missing or wrong: one line that says what to mend.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Wrong(String);
+
+impl Wrong {
+    pub(crate) fn new(line: impl Into<String>) -> Self {
+        Self(line.into())
+    }
+}

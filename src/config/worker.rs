@@ -1,0 +1,132 @@
+//! What the worker does, and how much of it at once.
+
+use std::time::Duration;
+
+use clap::Args;
+use clap::builder::BoolishValueParser;
+
+use super::{TrustArgs, Wrong};
+use crate::queue::LONGEST_VISIBILITY;
+use crate::retention::Retain;
+use crate::worker::WorkerSettings;
+
+/// What the worker does, and how much of it at once.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Worker")]
+pub struct WorkerArgs {
+    /// The URL of the queue. Region, credentials and endpoint come from the usual AWS_* variables
+    #[arg(long, env, value_name = "URL")]
+    pub sqs_queue_url: Option<String>,
+
+    /// Apply the pending migrations, print which, and exit. This is the deploy step: it needs no queue
+    /// and ignores what else is set for a worker
+    #[arg(long, env, value_parser = BoolishValueParser::new())]
+    pub migrate_only: bool,
+
+    /// Consume without migrating first. A schema older than this program needs is refused, a newer one
+    /// is accepted
+    #[arg(long, env, value_parser = BoolishValueParser::new())]
+    pub no_migrate: bool,
+
+    /// How many whole months of details to keep before the current one. Older months are dropped, and
+    /// late events of those months are not stored. Without it, all are kept
+    #[arg(long, env, value_name = "MONTHS", value_parser = clap::value_parser!(u16).range(1..=1200))]
+    pub retain_details: Option<u16>,
+
+    /// How many whole months of reports to keep before the current one: at least as many as of
+    /// details. Older reports are removed. Without it, all are kept
+    #[arg(long, env, value_name = "MONTHS", value_parser = clap::value_parser!(u16).range(1..=1200))]
+    pub retain_reports: Option<u16>,
+
+    /// Drain and exit once no message has arrived for this long, instead of waiting for the next one
+    #[arg(long, env, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub exit_when_idle: Option<u64>,
+
+    /// The most long polls at once. There is one while the queue is quiet, and more while receives come
+    /// back full
+    #[arg(long, env, default_value_t = 16, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=128))]
+    pub pollers: u16,
+
+    /// How many transactions write at once
+    #[arg(long, env, default_value_t = 2, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=32))]
+    pub writers: u16,
+
+    /// Write a batch as soon as it has this many rows
+    #[arg(long, env, default_value_t = 500, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    pub batch_rows: u32,
+
+    /// Write a batch as soon as its message bodies have this many bytes
+    #[arg(long, env, default_value_t = 8_388_608, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_bytes: u32,
+
+    /// Write a batch as soon as its first message has waited this long
+    #[arg(long, env, default_value_t = 50, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(..=60_000))]
+    pub batch_linger: u64,
+
+    /// The most messages that are held between receive and delete
+    #[arg(long, env, default_value_t = 5_000, value_name = "MESSAGES", value_parser = clap::value_parser!(u32).range(10..))]
+    pub max_in_flight: u32,
+
+    /// About the most bytes of message bodies that are held between receive and delete. Each open poll
+    /// reserves 2.5 MiB of them
+    #[arg(long, env, default_value_t = 67_108_864, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1_048_576..))]
+    pub max_in_flight_bytes: u32,
+
+    /// How long a received message stays hidden from other workers. It is renewed while the message is
+    /// held, so this is how long a crash delays the messages that were in flight
+    #[arg(long, env, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(2..=i64::from(LONGEST_VISIBILITY)))]
+    pub visibility_timeout: u32,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "see TrustArgs")]
+    pub trust: TrustArgs,
+}
+
+impl WorkerArgs {
+    /// Checks what was given: the queue's URL and the settings.
+    ///
+    /// # Errors
+    /// One line that says what to mend.
+    pub fn check(&self) -> Result<(String, WorkerSettings), Wrong> {
+        let url = self.sqs_queue_url.as_deref().map(str::trim).unwrap_or_default();
+        if url.is_empty() {
+            return Err(Wrong::new(
+                "SQS_QUEUE_URL is missing: set it to https://sqs.REGION.amazonaws.com/ACCOUNT/QUEUE",
+            ));
+        }
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            return Err(Wrong::new(
+                "SQS_QUEUE_URL is no URL: it must start with https:// (neither an ARN nor a name will do)",
+            ));
+        }
+        let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
+        let settings = WorkerSettings {
+            pollers: self.pollers.into(),
+            writers: self.writers.into(),
+            batch_rows: size(self.batch_rows),
+            batch_bytes: size(self.batch_bytes),
+            batch_linger: Duration::from_millis(self.batch_linger),
+            max_in_flight: size(self.max_in_flight),
+            max_in_flight_bytes: size(self.max_in_flight_bytes),
+            exit_when_idle: self.exit_when_idle.map(Duration::from_secs),
+            retain: self.retain()?,
+            trust: self.trust.check()?,
+        };
+        Ok((url.to_owned(), settings))
+    }
+
+    /// Details are never kept longer than their reports, without which nobody could tell whose they
+    /// are.
+    fn retain(&self) -> Result<Option<Retain>, Wrong> {
+        match (self.retain_details, self.retain_reports) {
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err(Wrong::new(
+                "RETAIN_REPORTS needs RETAIN_DETAILS: details without their reports would be left; set both",
+            )),
+            (Some(details), Some(reports)) if reports < details => Err(Wrong::new(format!(
+                "RETAIN_REPORTS={reports} is less than RETAIN_DETAILS={details}: reports are kept at least as long as their details"
+            ))),
+            (Some(details), reports) => Ok(Some(Retain { details, reports })),
+        }
+    }
+}
