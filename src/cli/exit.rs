@@ -57,6 +57,7 @@ fn code(error: &Error) -> u8 {
         | Error::WouldLose(_)
         | Error::Encoding(_)
         | Error::Unreachable
+        | Error::Grants { .. }
         | Error::Database(_) => FAILED,
     }
 }

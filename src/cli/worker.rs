@@ -39,22 +39,27 @@ async fn migrate_only(args: &WorkerCommand) -> Result<(), Failure> {
     let schema = Schema::new(database.migration_options.clone(), database.schema.clone());
     // The contract of the deploy step knows one code for every failure.
     let up = async { schema.up(None).await.map_err(|error| unmigrated(&database, &error)) };
-    let (status, applied) = until_signal(up).await?;
-    answer(&applied_lines(&status, &applied));
+    answer(&applied_lines(&until_signal(up).await?));
     Ok(())
 }
 
 /// What `up` did, line by line.
-pub(super) fn applied_lines(status: &schema::Status, applied: &[schema::Applied]) -> String {
+pub(super) fn applied_lines(upgrade: &schema::Upgrade) -> String {
+    let schema::Upgrade { status, applied, granted } = upgrade;
     let mut lines: Vec<String> = applied
         .iter()
         .map(|migration| format!("applied {} in {} ms", migration.name, migration.took.as_millis()))
         .collect();
+    if !granted.is_empty() {
+        lines.push(format!("gave {} the rights of version {}", granted.join(", "), status.version));
+    }
     let name = &status.schema;
     lines.push(if status.is_newer() {
         newer(status)
     } else if !applied.is_empty() {
         format!("schema {name} is now at version {}", status.version)
+    } else if !granted.is_empty() {
+        format!("schema {name} is current at version {}", status.version)
     } else if status.is_current() {
         format!("schema {name} is current at version {}: nothing to do", status.version)
     } else {
@@ -113,12 +118,14 @@ async fn prepare(
         status.map_err(|error| failed(format!("PostgreSQL: {error}")))?
     } else {
         let schema = Schema::new(database.migration_options.clone(), database.schema.clone());
-        let (status, applied) =
-            schema.up(None).await.map_err(|error| unmigrated(&database, &error))?;
-        for migration in &applied {
+        let done = schema.up(None).await.map_err(|error| unmigrated(&database, &error))?;
+        for migration in &done.applied {
             tracing::info!(took_ms = migration.took.as_millis(), "applied {}", migration.name);
         }
-        status
+        if !done.granted.is_empty() {
+            tracing::info!(roles = done.granted.join(", "), "gave the rights of this version");
+        }
+        done.status
     };
     if status.is_newer() {
         tracing::warn!("{}", newer(&status));

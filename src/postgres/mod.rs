@@ -6,5 +6,5 @@ mod name;
 mod session;
 
 pub use error::{explain, has_sqlstate, sqlstate};
-pub use name::{SchemaName, quote_ident};
+pub use name::{SchemaName, quote_ident, quote_literal};
 pub use session::{ALIVE_CHECK, begin_read_only, without_timeouts};

@@ -46,6 +46,12 @@ pub fn quote_ident(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// A text as SQL takes it, whatever `standard_conforming_strings` says.
+#[must_use]
+pub fn quote_literal(text: &str) -> String {
+    format!("E'{}'", text.replace('\\', r"\\").replace('\'', "''"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +59,7 @@ mod tests {
     #[test]
     fn a_quote_in_a_name_does_not_end_it() {
         assert_eq!(quote_ident("a\"; DROP"), "\"a\"\"; DROP\"");
+        assert_eq!(quote_literal(r"a'; \' b"), r"E'a''; \\'' b'");
     }
 
     #[test]

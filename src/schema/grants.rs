@@ -1,64 +1,14 @@
 //! The rights of the roles: who owns the schema, and who may do what in it.
 //!
 //! [`OBJECTS`] is the whole of it. What a role is not given there it has not: the SQL takes away
-//! everything else first, so it is run again after each migration.
+//! everything else first. It is run once; the schema remembers the roles (`granted`), and the migrator
+//! gives them their rights again after each migration.
 
 use std::fmt::Write as _;
 
-use super::newest;
-use crate::postgres::{SchemaName, quote_ident};
-
-/// The roles that rights are for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Roles {
-    /// Owns the schema and migrates it.
-    pub owner: RoleName,
-    /// Consumes with `--no-migrate`.
-    pub worker: RoleName,
-    /// Reads tables and views.
-    pub reader: Option<RoleName>,
-    /// Sends mail, and makes the report rows of it.
-    pub sender: Option<RoleName>,
-    /// Replays archives, and retries and deletes dead letters.
-    pub operator: Option<RoleName>,
-}
-
-/// The name of a role. It is pasted into SQL, into comments of it too, so it is checked once, here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RoleName(String);
-
-impl RoleName {
-    /// A name of 1 to 63 bytes without control characters that PostgreSQL does not keep for itself.
-    ///
-    /// # Errors
-    /// A line that says what a name may be.
-    pub fn new(name: &str) -> Result<Self, String> {
-        let fits = (1..=63).contains(&name.len())
-            && !name.contains(char::is_control)
-            && !name.starts_with("pg_")
-            && name != "public"
-            && name != "none";
-        if fits {
-            Ok(Self(name.to_owned()))
-        } else {
-            Err(format!(
-                "{name:?} is no role name: use up to 63 bytes without control characters, not public, none or pg_…"
-            ))
-        }
-    }
-
-    /// The name as SQL takes it.
-    #[must_use]
-    pub fn quoted(&self) -> String {
-        quote_ident(&self.0)
-    }
-
-    /// The bare name.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
+pub use super::roles::{RoleName, Roles};
+use super::{granted, newest};
+use crate::postgres::SchemaName;
 
 /// Something in the schema, and the rights to it.
 #[derive(Debug, Clone, Copy)]
@@ -219,17 +169,15 @@ pub fn grants(schema: &SchemaName, roles: &Roles) -> Vec<Grant> {
 #[must_use]
 pub fn sql(schema: &SchemaName, roles: &Roles) -> String {
     let owner = roles.owner.quoted();
-    let mut others = vec![&roles.worker];
-    others.extend([&roles.reader, &roles.sender, &roles.operator].into_iter().flatten());
     let mut sql = format!(
         "-- The rights of ses-reports, for version {} of its schema. Run this before the first migration, as a superuser
--- or as a role that may SET ROLE to the owner, and after each migration, as the owner if you like. All of it is
--- done or nothing, and done again it changes nothing.
+-- or as a role that may SET ROLE to the owner. The comment of the schema remembers the roles, and each migration
+-- gives them their rights again. All of it is done or nothing, and done again it changes nothing.
 -- The roles come first; \\password gives them passwords, which do not belong here.
 ",
         newest()
     );
-    for role in std::iter::once(&roles.owner).chain(others.iter().copied()) {
+    for role in std::iter::once(&roles.owner).chain(roles.others()) {
         let _ = writeln!(sql, "--   CREATE ROLE {} LOGIN;", role.quoted());
     }
     let _ = writeln!(
@@ -238,13 +186,13 @@ pub fn sql(schema: &SchemaName, roles: &Roles) -> String {
 --   REASSIGN OWNED BY that_role TO {owner};
 "
     );
-    let block = block(schema, roles, &others);
+    let block = block(schema, roles);
     let tag = unused_tag(&block);
     let _ = writeln!(sql, "DO {tag}\n{block}{tag};");
     sql
 }
 
-fn block(schema: &SchemaName, roles: &Roles, others: &[&RoleName]) -> String {
+fn block(schema: &SchemaName, roles: &Roles) -> String {
     let (quoted, owner) = (schema.quoted(), roles.owner.quoted());
     // CREATE SCHEMA IF NOT EXISTS would need the right to create even where it has nothing to do.
     let mut block = format!(
@@ -261,31 +209,43 @@ fn block(schema: &SchemaName, roles: &Roles, others: &[&RoleName]) -> String {
             reader.quoted()
         );
     }
+    let _ = writeln!(block, "    {}", granted::remember(schema, roles));
     let _ = write!(
         block,
         "    IF to_regclass('{quoted}.refinery_schema_history') IS NULL THEN
-        RAISE NOTICE 'nothing is migrated yet: migrate as the owner, then run this again';
+        RAISE NOTICE 'nothing is migrated yet: migrate as the owner, which gives the other roles their rights';
         RETURN;
     END IF;
 "
     );
-    for role in others {
-        let role = role.quoted();
-        for kind in ["TABLES", "ROUTINES"] {
-            let _ = writeln!(block, "    REVOKE ALL ON ALL {kind} IN SCHEMA {quoted} FROM {role};");
-        }
-    }
-    for object in OBJECTS {
-        if matches!(object.rights, Rights::WorkerOnly) {
-            let _ =
-                writeln!(block, "    REVOKE ALL ON FUNCTION {quoted}.{} FROM PUBLIC;", object.name);
-        }
-    }
-    for Grant { on, rights, to } in grants(schema, roles) {
-        let _ = writeln!(block, "    GRANT {rights} ON {on} TO {};", to.quoted());
+    for statement in statements(schema, roles) {
+        let _ = writeln!(block, "    {statement};");
     }
     block.push_str("END\n");
     block
+}
+
+/// What gives the roles their rights to what is in the schema, and takes away all others.
+pub(super) fn statements(schema: &SchemaName, roles: &Roles) -> Vec<String> {
+    let quoted = schema.quoted();
+    let mut statements = Vec::new();
+    for role in roles.others() {
+        for kind in ["TABLES", "ROUTINES"] {
+            let role = role.quoted();
+            statements.push(format!("REVOKE ALL ON ALL {kind} IN SCHEMA {quoted} FROM {role}"));
+        }
+    }
+    let guarded = OBJECTS.iter().filter(|object| matches!(object.rights, Rights::WorkerOnly));
+    statements.extend(
+        guarded
+            .map(|object| format!("REVOKE ALL ON FUNCTION {quoted}.{} FROM PUBLIC", object.name)),
+    );
+    statements.extend(
+        grants(schema, roles)
+            .into_iter()
+            .map(|Grant { on, rights, to }| format!("GRANT {rights} ON {on} TO {}", to.quoted())),
+    );
+    statements
 }
 
 /// A dollar quote that no name in the text ends.
@@ -312,11 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_safe_to_paste() {
-        assert_eq!(role("a\"; DROP").quoted(), "\"a\"\"; DROP\"");
-        for bad in ["", "a\nb", "a\0b", "pg_monitor", "public", "none", &"x".repeat(64)] {
-            assert!(RoleName::new(bad).is_err(), "{bad:?}");
-        }
+    fn no_name_ends_the_quote() {
         let sql = sql_for("o", Some("$grants$; x"));
         assert_eq!(sql.matches("$grants_$").count(), 2, "{sql}");
     }

@@ -8,7 +8,7 @@
 //! | `up`, `down`, `driver`, `apply`, `statement`, `code`, `progress` | a migration is run, or undone |
 //! | `status`, `plan`, `verify`, `shadow`, `catalog` | what is, what would be, what should be |
 //! | `partitions` | the months of details: which there are, which are missing |
-//! | `grants` | who may do what |
+//! | `roles`, `grants`, `granted`, `regrant` | who may do what, and gets it again after a migration |
 //! | `baseline` | room is made where the tables were made by hand |
 
 mod apply;
@@ -19,6 +19,7 @@ mod down;
 mod driver;
 mod embedded;
 pub mod files;
+mod granted;
 pub mod grants;
 mod history;
 mod lint;
@@ -27,7 +28,9 @@ pub mod new;
 pub mod partitions;
 mod plan;
 mod progress;
+mod regrant;
 mod repair;
+mod roles;
 pub(crate) mod session;
 mod shadow;
 mod sql;
@@ -50,6 +53,7 @@ pub use lint::{Finding, lint};
 pub use plan::{Lock, Plan, Planned, Step};
 pub use repair::Repair;
 pub use status::{BackfillProgress, MigrationState, MigrationStatus, Status};
+pub use up::Upgrade;
 pub use verify::Drift;
 
 /// How long a migrator waits for another one to end.
@@ -186,6 +190,16 @@ pub enum Error {
         "the URL leads to a connection pooler that gives each transaction another session: set MIGRATION_DATABASE_URL to PostgreSQL itself"
     )]
     Pooler,
+    /// Rights could not be given again.
+    #[error(
+        "everything is applied, but the rights of the other roles could not be given again: {source}: migrate as {owner}, or run what `ses-reports grants` prints"
+    )]
+    Grants {
+        /// Who owned the schema when `grants` was run.
+        owner: String,
+        /// Why.
+        source: Box<Error>,
+    },
     /// PostgreSQL does not answer.
     #[error("no answer within {} s", session::CONNECT_TIMEOUT.as_secs())]
     Unreachable,

@@ -7,17 +7,29 @@ use super::driver::Driver;
 use super::status::{MigrationState, is_of};
 use super::{Applied, Error, Schema, Status, history, lock, session};
 
+/// What [`Schema::up`] did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Upgrade {
+    /// How the database stands now.
+    pub status: Status,
+    /// What was applied.
+    pub applied: Vec<Applied>,
+    /// The roles that were given their rights again.
+    pub granted: Vec<String>,
+}
+
 impl Schema {
     /// Applies what is pending, up to a version or all of it. Where nothing is, it changes nothing
     /// and needs no right to.
     ///
     /// One transaction per migration, its history row included, or none where the file says so.
     /// Statements wait at most two seconds for a lock that traffic waits behind, and the whole
-    /// migration is then tried again.
+    /// migration is then tried again. Where everything is applied then, the roles of `ses-reports grants`
+    /// get their rights again.
     ///
     /// # Errors
     /// The first migration that fails; those before it stay applied.
-    pub async fn up(&self, to: Option<u32>) -> Result<(Status, Vec<Applied>), Error> {
+    pub async fn up(&self, to: Option<u32>) -> Result<Upgrade, Error> {
         let mut connection = session::open(&self.options, &self.name).await?;
         let outcome = self.up_with(&mut connection, to).await;
         // Closing the session gives the advisory lock back too.
@@ -29,7 +41,7 @@ impl Schema {
         &self,
         connection: &mut PgConnection,
         to: Option<u32>,
-    ) -> Result<(Status, Vec<Applied>), Error> {
+    ) -> Result<Upgrade, Error> {
         let to = to.unwrap_or_else(|| self.newest());
         if !(1..=self.newest()).contains(&to) {
             return Err(Error::NoSuchVersion { version: to, newest: self.newest() });
@@ -42,16 +54,28 @@ impl Schema {
                 .iter()
                 .any(|line| line.state == MigrationState::Pending && line.version <= to)
         };
-        if is_done(&status) {
-            return Ok((status, Vec::new()));
+        if is_done(&status) && self.ungranted(connection, &status, false).await?.is_none() {
+            return Ok(Upgrade { status, applied: Vec::new(), granted: Vec::new() });
         }
         self.claim(connection).await?;
         // What this process waited for may have applied everything.
         let status = self.read_status(connection).await?;
         status.check_history()?;
-        if is_done(&status) {
-            return Ok((status, Vec::new()));
-        }
+        let applied =
+            if is_done(&status) { Vec::new() } else { self.apply_up_to(connection, to).await? };
+        let status = self.read_status(connection).await?;
+        let granted = match self.ungranted(connection, &status, !applied.is_empty()).await? {
+            Some(granted) => self.grant_again(connection, granted).await?,
+            None => Vec::new(),
+        };
+        Ok(Upgrade { status, applied, granted })
+    }
+
+    async fn apply_up_to(
+        &self,
+        connection: &mut PgConnection,
+        to: u32,
+    ) -> Result<Vec<Applied>, Error> {
         let mut driver = Driver { connection, schema: self, applied: Vec::new(), failure: None };
         let migrations: Vec<_> =
             self.migrations.iter().map(super::Migration::as_refinery).collect();
@@ -65,7 +89,7 @@ impl Schema {
             return Err(Error::Migration { name, applied, source: Box::new(source) });
         }
         outcome.map_err(|error| Error::Failed(error.to_string()))?;
-        Ok((self.read_status(connection).await?, applied))
+        Ok(applied)
     }
 
     /// Takes the lock of the migrators and makes what every change needs: the schema and its

@@ -8,7 +8,8 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection};
 
 use crate::support::database::Database;
-use crate::support::process::run;
+use crate::support::process::{Worker, run};
+use crate::support::queue::Queue;
 
 async fn connect(database: &Database, role: &str) -> PgConnection {
     PgConnectOptions::from_str(&database.url_of(role))
@@ -234,4 +235,89 @@ async fn the_rights_are_printed_for_people_and_programs() {
     let history = serde_json::json!({"role": "w", "on": "TABLE \"mail\".refinery_schema_history", "rights": "SELECT"});
     assert!(rights.contains(&history), "{rights:?}");
     assert_eq!(json["sql"], text.stdout.replace("aws_reports\"", "mail\""));
+}
+
+/// `ses-reports migrate …` as the owner, which must end well.
+async fn migrate_as_owner(database: &Database, arguments: &[&str]) -> String {
+    let settings = [("DATABASE_URL", &*database.url_of("owner"))];
+    let ended = run(&settings, &[&["migrate"], arguments].concat()).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    ended.stdout + &ended.stderr
+}
+
+#[tokio::test]
+async fn a_worker_may_use_at_once_what_a_migration_has_made() {
+    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    // V0012 adds a column that each dead letter fills, and tables that the operator needs.
+    migrate_as_owner(&database, &["down", "--to", "11", "--allow-data-loss"]).await;
+    queue.send(&["just text".to_owned()]).await;
+    let said = migrate_as_owner(&database, &["up"]).await;
+    for role in ["worker", "reader", "sender", "operator"] {
+        assert!(said.contains(&database.role(role)), "{said}");
+    }
+    let log = Worker::until_idle(&database, &queue.url, &[]).await;
+    assert!(!log.contains("42501"), "{log}");
+    assert_eq!(database.one::<i64>("SELECT count(source) FROM aws_report_dead_letter").await, 1);
+    let mut operator = connect(&database, "operator").await;
+    attempt(&mut operator, "DELETE FROM aws_report_replay_part").await.expect("it may");
+
+    // With nothing to apply there is nothing to say, and no right is needed.
+    let said = migrate_as_owner(&database, &["up", "--json"]).await;
+    let json: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!(json["granted_to"], serde_json::json!([]));
+    let settings = [("DATABASE_URL", &*database.url_of("worker"))];
+    let ended = run(&settings, &["--migrate-only"]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn rights_that_an_interrupted_migrator_owes_are_given_by_the_next() {
+    let database = Database::migrated().await;
+    let comment = "SELECT obj_description('aws_reports'::regnamespace, 'pg_namespace')";
+    let remembered: String = database.one(comment).await;
+    let newest = format!("version {}", ses_reports::schema::newest());
+    assert!(remembered.contains(&newest), "{remembered}");
+    let older = format!("Events of our mail.\n{}", remembered.replace(&newest, "version 11"));
+    database
+        .execute(&format!(
+            "REVOKE ALL ON ALL TABLES IN SCHEMA aws_reports FROM {worker};
+            COMMENT ON SCHEMA aws_reports IS '{older}'; DROP OWNED BY {reader}; DROP ROLE {reader}",
+            worker = database.role("worker"),
+            reader = database.role("reader"),
+        ))
+        .await;
+    let said = migrate_as_owner(&database, &["up"]).await;
+    assert!(
+        said.contains(&format!("{} the rights of version", database.role("operator"))),
+        "{said}"
+    );
+    assert!(said.contains(&format!("role {} is gone", database.role("reader"))), "{said}");
+    let mut worker = connect(&database, "worker").await;
+    attempt(&mut worker, "SELECT id FROM aws_reports").await.expect("it may again");
+    let kept: String = database.one(comment).await;
+    assert!(kept.starts_with("Events of our mail.\n") && kept.contains(&newest), "{kept}");
+    assert!(!kept.contains(&database.role("reader")), "{kept}");
+}
+
+#[tokio::test]
+async fn a_migrator_that_may_not_give_rights_says_what_to_do() {
+    let database = Database::migrated().await;
+    // Somebody else owns one of the tables.
+    database
+        .execute(&format!(
+            "ALTER TABLE aws_report_type OWNER TO {}; REVOKE ALL ON aws_report_type FROM {owner};
+            GRANT ALL ON aws_report_type TO {owner}; COMMENT ON SCHEMA aws_reports IS '{}'",
+            database.role("sender"),
+            database
+                .one::<String>("SELECT regexp_replace(obj_description('aws_reports'::regnamespace, 'pg_namespace'), 'version [0-9]+', 'version 1')")
+                .await,
+            owner = database.role("owner"),
+        ))
+        .await;
+    let settings = [("DATABASE_URL", &*database.url_of("owner"))];
+    let ended = run(&settings, &["--migrate-only"]).await;
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    for word in ["everything is applied", "ses-reports grants", "aws_report_type"] {
+        assert!(ended.stderr.contains(word), "{}", ended.stderr);
+    }
 }

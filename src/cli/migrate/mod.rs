@@ -176,16 +176,17 @@ async fn dispatch(command: &Command) -> Result<(), Failure> {
             })
         }
         Command::Up { schema, to, wait } => {
-            let (status, applied) = wait.on(schema.check()?).up(*to).await?;
-            changed(schema.json, "applied", &status, &applied, |status, applied| {
-                worker::applied_lines(status, applied)
-            });
+            let done = wait.on(schema.check()?).up(*to).await?;
+            let mut value = changed_value("applied", &done.status, &done.applied);
+            value["granted_to"] = json!(done.granted);
+            say(schema.json, &value, |_| worker::applied_lines(&done));
             Ok(())
         }
         Command::Down { schema, to, steps, allow_data_loss, wait } => {
             let to = to.map_or(Downto::Steps(steps.unwrap_or(1)), Downto::Version);
             let (status, undone) = wait.on(schema.check()?).down(to, *allow_data_loss).await?;
-            changed(schema.json, "undone", &status, &undone, undone_text);
+            let value = changed_value("undone", &status, &undone);
+            say(schema.json, &value, |_| undone_text(&status, &undone));
             Ok(())
         }
         Command::Verify { schema, data } => verify(schema, *data).await,
@@ -230,19 +231,13 @@ fn say<T: Serialize>(json: bool, value: &T, words: impl FnOnce(&T) -> String) {
     answer(&text);
 }
 
-fn changed(
-    json: bool,
-    what: &str,
-    status: &Status,
-    changed: &[Applied],
-    words: impl FnOnce(&Status, &[Applied]) -> String,
-) {
+/// What was applied or undone, for `--json`.
+fn changed_value(what: &str, status: &Status, changed: &[Applied]) -> serde_json::Value {
     let list: Vec<_> = changed
         .iter()
         .map(|one| json!({ "name": one.name, "took_ms": u64::try_from(one.took.as_millis()).unwrap_or(u64::MAX) }))
         .collect();
-    let value = json!({ "schema": status.schema, "version": status.version, "newest": status.newest, what: list });
-    say(json, &value, |_| words(status, changed));
+    json!({ "schema": status.schema, "version": status.version, "newest": status.newest, what: list })
 }
 
 async fn status(args: &SchemaArgs, check: bool) -> Result<(), Failure> {

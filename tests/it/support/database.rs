@@ -38,7 +38,7 @@ impl Database {
     }
 
     /// A database as the README has it deployed: with the roles of `ses-reports grants`, and
-    /// migrated by the owner.
+    /// migrated by the owner, who gives them their rights.
     pub async fn migrated() -> Self {
         Self::migrated_on(&setting("DATABASE_URL")).await
     }
@@ -52,7 +52,6 @@ impl Database {
         }
         database.grant_as(&database.url()).await;
         migrate(&database.url_of("owner")).await;
-        database.grant_as(&database.url_of("owner")).await;
         database
     }
 
