@@ -19,16 +19,25 @@ pub fn normalise(address: &str) -> Option<String> {
 
 /// The addresses that stand in one string, divided by commas outside quotes and brackets: one,
 /// unless every part holds an `@`.
-#[must_use]
-pub fn split(text: &str) -> Vec<&str> {
-    let mut parts = Vec::new();
-    let mut rest = text;
-    while let End::Stop(at) = end_of_run(rest, ',') {
-        parts.push(&rest[..at]);
-        rest = &rest[at + 1..];
-    }
-    parts.push(rest);
-    if parts.iter().all(|part| part.contains('@')) { parts } else { vec![text] }
+pub fn split(text: &str) -> impl Iterator<Item = &str> {
+    let divides = parts(text).all(|part| part.contains('@'));
+    let whole = (!divides).then_some(text);
+    whole.into_iter().chain(divides.then(|| parts(text)).into_iter().flatten())
+}
+
+/// What stands between commas outside quotes.
+fn parts(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(text);
+    std::iter::from_fn(move || {
+        let text = rest?;
+        if let End::Stop(at) = end_of_run(text, ',') {
+            rest = Some(&text[at + 1..]);
+            Some(&text[..at])
+        } else {
+            rest = None;
+            Some(text)
+        }
+    })
 }
 
 /// What stands between the first `<` and the next `>` (or the end), both outside quotes.
@@ -115,6 +124,7 @@ mod tests {
 
     #[test]
     fn several_addresses_in_one_string_are_divided() {
+        let split = |text| split(text).collect::<Vec<_>>();
         assert_eq!(split("a@x.example, B <b@x.example>"), ["a@x.example", " B <b@x.example>"]);
         for one in ["a@x.example", "Doe, Jane <jane@x.example>", r#""Doe, J@" <j@x.example>"#, ""] {
             assert_eq!(split(one), [one]);

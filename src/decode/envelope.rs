@@ -47,8 +47,8 @@ impl Opener<'_> {
         if text.is_empty() {
             return Err(Reason::Empty.into());
         }
-        let mended = text::mend_escapes(text);
-        let value = Json::parse(&mended)
+        let repaired = text::repair_escapes(text);
+        let value = Json::parse(&repaired)
             .map_err(|error| Rejection::new(Reason::NotJson, error.to_string()))?;
         self.value(value, id, depth)
     }
@@ -77,7 +77,9 @@ impl Opener<'_> {
         id: Option<&str>,
         depth: usize,
     ) -> Result<(), Rejection> {
-        if let Some(name) = object.said("eventType").or_else(|| object.said("notificationType")) {
+        if let Some(name) =
+            object.non_empty_str("eventType").or_else(|| object.non_empty_str("notificationType"))
+        {
             return match &*name {
                 "Received" | "received" => self.acknowledged(Acknowledged::InboundMail),
                 "AmazonSnsSubscriptionSucceeded" => self.acknowledged(Acknowledged::FeedbackTest),
@@ -86,12 +88,12 @@ impl Opener<'_> {
         }
         // SNS. Lambda hands it over without a Type.
         if let Some("SubscriptionConfirmation" | "UnsubscribeConfirmation") =
-            object.said("Type").as_deref()
+            object.non_empty_str("Type").as_deref()
         {
             return self.acknowledged(Acknowledged::SubscriptionControl);
         }
         if let Some(message) = object.get("Message") {
-            let own_id = object.said("MessageId");
+            let own_id = object.non_empty_str("MessageId");
             return self.value(message, own_id.as_deref().or(id), depth + 1);
         }
         // EventBridge.
@@ -102,13 +104,13 @@ impl Opener<'_> {
         if object.object("ses").is_some_and(|inbound| inbound.contains("receipt")) {
             return self.acknowledged(Acknowledged::InboundMail);
         }
-        if object.said("Event").as_deref() == Some("s3:TestEvent") {
+        if object.non_empty_str("Event").as_deref() == Some("s3:TestEvent") {
             return self.acknowledged(Acknowledged::S3Test);
         }
         // `aws sqs receive-message`, one message of it, and Lambda's event for SQS and SNS.
         for (key, id_key) in [("Body", "MessageId"), ("body", "messageId"), ("Sns", "MessageId")] {
             if let Some(inner) = object.get(key) {
-                let own_id = object.said(id_key);
+                let own_id = object.non_empty_str(id_key);
                 return self.value(inner, own_id.as_deref().or(id), depth + 1);
             }
         }
@@ -131,9 +133,11 @@ impl Opener<'_> {
         id: Option<&str>,
         depth: usize,
     ) -> Result<(), Rejection> {
-        let own_id = object.said("id");
-        let from_ses = object.said("source").is_some_and(|source| source.starts_with("aws.ses"));
-        let about_mail = object.said("detail-type").is_some_and(|kind| kind.starts_with("Email "));
+        let own_id = object.non_empty_str("id");
+        let from_ses =
+            object.non_empty_str("source").is_some_and(|source| source.starts_with("aws.ses"));
+        let about_mail =
+            object.non_empty_str("detail-type").is_some_and(|kind| kind.starts_with("Email "));
         let detail = object.get("detail");
         let mail = detail.filter(|detail| {
             // A transformer may have written the event as text.
@@ -302,7 +306,10 @@ mod tests {
         open(body, None, |letter| {
             if let Letter::Event { event, .. } = letter {
                 ids.extend(
-                    event.object("mail").and_then(|mail| mail.said("messageId")).map(String::from),
+                    event
+                        .object("mail")
+                        .and_then(|mail| mail.non_empty_str("messageId"))
+                        .map(String::from),
                 );
             }
             Ok(())

@@ -49,7 +49,7 @@ impl<'a> Json<'a> {
     }
 
     /// A string that says something: trimmed, and `None` where nothing is left.
-    pub(super) fn said(self) -> Option<Cow<'a, str>> {
+    pub(super) fn non_empty_str(self) -> Option<Cow<'a, str>> {
         let text = match self.as_str()? {
             Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
             Cow::Owned(text) if text.trim().len() == text.len() => Cow::Owned(text),
@@ -73,8 +73,12 @@ impl<'a> Json<'a> {
     }
 
     /// A string, or the first of a list: tags are lists of one string.
-    pub(super) fn first_said(self) -> Option<Cow<'a, str>> {
-        if self.is_array() { self.as_array()?.first()?.said() } else { self.said() }
+    pub(super) fn first_non_empty_str(self) -> Option<Cow<'a, str>> {
+        if self.is_array() {
+            self.as_array()?.first()?.non_empty_str()
+        } else {
+            self.non_empty_str()
+        }
     }
 }
 
@@ -93,8 +97,8 @@ impl<'a> Object<'a> {
     }
 
     /// A field whose value is a string that says something.
-    pub(super) fn said(&self, key: &str) -> Option<Cow<'a, str>> {
-        self.get(key)?.said()
+    pub(super) fn non_empty_str(&self, key: &str) -> Option<Cow<'a, str>> {
+        self.get(key)?.non_empty_str()
     }
 
     pub(super) fn object(&self, key: &str) -> Option<Object<'a>> {
@@ -147,6 +151,20 @@ impl Writer {
 
     pub(super) fn len(&self) -> usize {
         self.0.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0 == "{"
+    }
+
+    /// The fields of another one that is not ended.
+    pub(super) fn fields_of(&mut self, other: &Self) {
+        if !other.is_empty() {
+            if !self.0.ends_with('{') {
+                self.0.push(',');
+            }
+            self.0.push_str(&other.0[1..]);
+        }
     }
 
     pub(super) fn field(&mut self, key: &str, value: Json<'_>) {
@@ -210,6 +228,16 @@ impl Writer {
     }
 }
 
+/// The most bytes that a text takes as a JSON string.
+pub(super) fn quoted_len(text: &str) -> usize {
+    let escaped = |byte: u8| match byte {
+        0..=0x1f => 6,
+        b'"' | b'\\' => 2,
+        _ => 1,
+    };
+    text.bytes().map(escaped).sum::<usize>() + 2
+}
+
 /// What stands between the quotes of a string, its escapes resolved; `None` for half a surrogate pair,
 /// which is no character. Written into memory of the right size at once: a message is a string in a
 /// string, and full of escapes.
@@ -264,8 +292,8 @@ mod tests {
             .and_then(Json::as_object)
             .expect("an object");
         assert_eq!(object.get("a").map(Json::as_written), Some(r#"[ "y" ]"#));
-        assert_eq!(object.said("b\"").as_deref(), Some("x"));
-        assert_eq!(object.get("a").and_then(Json::first_said).as_deref(), Some("y"));
+        assert_eq!(object.non_empty_str("b\"").as_deref(), Some("x"));
+        assert_eq!(object.get("a").and_then(Json::first_non_empty_str).as_deref(), Some("y"));
         assert_eq!(object.get("c"), None);
     }
 

@@ -1,8 +1,8 @@
 //! Decode: an SQS body becomes rows, an acknowledgement, or a dead letter. No I/O happens here.
 //!
-//! `envelope` takes the event out of what carries it, `event` reads it into rows, both from `json`,
-//! slices of the body; `kind`, `address`, `timestamp`, `text` and `identity` each know one thing
-//! about what SES writes.
+//! `envelope` takes the event out of what carries it, `event` reads it into rows with the help of
+//! `mail`, `recipients` and `other_info`, all of them from `json`, slices of the body; `kind`,
+//! `address`, `timestamp`, `text` and `identity` each know one thing about what SES writes.
 
 pub mod address;
 pub mod baseline;
@@ -11,7 +11,10 @@ mod event;
 pub mod identity;
 mod json;
 mod kind;
+mod mail;
+mod other_info;
 mod outcome;
+mod recipients;
 pub mod text;
 pub mod timestamp;
 
@@ -23,6 +26,11 @@ use time::OffsetDateTime;
 use crate::row::EventRow;
 use envelope::Letter;
 pub use outcome::{Acknowledged, Outcome, Reason, Rejection};
+
+/// The most that the rows of one body may take in memory, unless it makes one row only, which is not
+/// longer than the body. SES allows 50 recipients and an event of some KiB; each recipient's row has
+/// a copy of what the event says, so a body of 256 KiB could otherwise become gigabytes.
+pub const MOST_BYTES: usize = 4 * 1024 * 1024;
 
 /// What an operator can choose about the reading of events.
 #[derive(Debug, Clone)]
@@ -73,9 +81,12 @@ fn rows_or_acknowledged(
             Letter::Event { event, notification_id } => {
                 let mut more = event::rows(&event, notification_id, rules, now)?;
                 bytes += more.iter().map(EventRow::bytes).sum::<usize>();
-                // A single event keeps the bound by itself, and so cannot outgrow its body.
-                if !rows.is_empty() && bytes > event::MOST_BYTES {
-                    return Err(Rejection::new(Reason::TooLarge, "the rows of all its events"));
+                // A single event keeps the bound by itself.
+                if !rows.is_empty() && bytes > MOST_BYTES {
+                    return Err(Rejection::new(
+                        Reason::TooLarge,
+                        "the rows of its events together",
+                    ));
                 }
                 rows.append(&mut more);
             }

@@ -64,7 +64,7 @@ pub fn replace_nul(value: &mut Value) {
 /// are no part of a pair (a sender that cuts a subject through an emoji produces them). Strict JSON
 /// readers refuse the whole text for the latter.
 #[must_use]
-pub fn mend_escapes(json: &str) -> Cow<'_, str> {
+pub fn repair_escapes(json: &str) -> Cow<'_, str> {
     let is_suspect = |(at, _): (usize, &str)| {
         matches!(
             json.as_bytes().get(at + 2..at + 6),
@@ -72,38 +72,38 @@ pub fn mend_escapes(json: &str) -> Cow<'_, str> {
         )
     };
     if json.match_indices("\\u").any(is_suspect) {
-        Cow::Owned(mended(json))
+        Cow::Owned(repaired(json))
     } else {
         Cow::Borrowed(json)
     }
 }
 
-fn mended(json: &str) -> String {
-    let mut mended = String::with_capacity(json.len());
+fn repaired(json: &str) -> String {
+    let mut repaired = String::with_capacity(json.len());
     let mut rest = json;
     while let Some(at) = rest.find('\\') {
         let (before, escape) = rest.split_at(at);
-        mended.push_str(before);
+        repaired.push_str(before);
         let taken = match (surrogate(escape), surrogate(escape.get(6..).unwrap_or(""))) {
             (Some(Half::High), Some(Half::Low)) => 12,
             (Some(_), _) => {
-                mended.push_str("\\ufffd");
+                repaired.push_str("\\ufffd");
                 rest = &escape[6..];
                 continue;
             }
             (None, _) if escape.starts_with("\\u0000") => {
-                mended.push_str("\\ufffd");
+                repaired.push_str("\\ufffd");
                 rest = &escape[6..];
                 continue;
             }
             // An escape and what it escapes stay together, so that `\\ud800` is left alone.
             (None, _) => 1 + escape.chars().nth(1).map_or(0, char::len_utf8),
         };
-        mended.push_str(&escape[..taken]);
+        repaired.push_str(&escape[..taken]);
         rest = &escape[taken..];
     }
-    mended.push_str(rest);
-    mended
+    repaired.push_str(rest);
+    repaired
 }
 
 enum Half {
@@ -140,14 +140,14 @@ mod tests {
         }
 
         #[test]
-        fn mending_leaves_good_json_alone(text in "[^\0]*") {
+        fn repairing_leaves_good_json_alone(text in "[^\0]*") {
             let json = json!([text]).to_string();
-            prop_assert_eq!(mended(&json), json);
+            prop_assert_eq!(repaired(&json), json);
         }
 
         #[test]
         fn what_is_suspect_is_found(text in "(\\\\|\\\\u0000|\\\\ud83d|\\\\ude00|\\\\n|u0000|x)*") {
-            prop_assert_eq!(mend_escapes(&text), mended(&text));
+            prop_assert_eq!(repair_escapes(&text), repaired(&text));
         }
     }
 
@@ -159,15 +159,15 @@ mod tests {
     }
 
     #[test]
-    fn nul_and_lone_surrogates_are_mended_and_pairs_kept() {
-        for (json, mended) in [
+    fn nul_and_lone_surrogates_are_repaired_and_pairs_kept() {
+        for (json, repaired) in [
             (r#""cut \ud83d""#, r#""cut \ufffd""#),
             (r#""\udc00\ud83d\ude00""#, r#""\ufffd\ud83d\ude00""#),
             (r#""\\ud83d \" \ud83dx""#, r#""\\ud83d \" \ufffdx""#),
             (r#""\ud83d\ud83d\ude00""#, r#""\ufffd\ud83d\ude00""#),
             (r#""a\u0000\\u0000\\\u0000""#, r#""a\ufffd\\u0000\\\ufffd""#),
         ] {
-            assert_eq!(mend_escapes(json), mended);
+            assert_eq!(repair_escapes(json), repaired);
         }
     }
 }

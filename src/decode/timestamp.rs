@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 #[must_use]
 pub fn parse(text: &str) -> Option<OffsetDateTime> {
     let parsed = OffsetDateTime::parse(text, &Rfc3339)
-        .or_else(|_| OffsetDateTime::parse(&mended(text)?, &Rfc3339).map_err(|_| NotATime))
+        .or_else(|_| OffsetDateTime::parse(&rewritten(text)?, &Rfc3339).map_err(|_| NotATime))
         .ok()?;
     // Fails only for the last hours of year 9999 and the first of year 0.
     let utc = parsed.checked_to_offset(UtcOffset::UTC)?;
@@ -19,21 +19,21 @@ pub fn parse(text: &str) -> Option<OffsetDateTime> {
 
 struct NotATime;
 
-fn mended(text: &str) -> Result<String, NotATime> {
-    let mut mended: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-    if !mended.is_ascii() || mended.len() < 15 {
+fn rewritten(text: &str) -> Result<String, NotATime> {
+    let mut rewritten: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    if !rewritten.is_ascii() || rewritten.len() < 15 {
         return Err(NotATime);
     }
-    if mended.as_bytes()[10].is_ascii_digit() {
-        mended.insert(10, 'T');
+    if rewritten.as_bytes()[10].is_ascii_digit() {
+        rewritten.insert(10, 'T');
     }
-    match mended[11..].find(['+', '-']) {
-        Some(at) if mended.len() == 11 + at + 5 => mended.insert(11 + at + 3, ':'),
-        Some(at) if mended.len() == 11 + at + 3 => mended.push_str(":00"),
-        None if !mended.ends_with(['Z', 'z']) => mended.push('Z'),
+    match rewritten[11..].find(['+', '-']) {
+        Some(at) if rewritten.len() == 11 + at + 5 => rewritten.insert(11 + at + 3, ':'),
+        Some(at) if rewritten.len() == 11 + at + 3 => rewritten.push_str(":00"),
+        None if !rewritten.ends_with(['Z', 'z']) => rewritten.push('Z'),
         Some(_) | None => {}
     }
-    Ok(mended)
+    Ok(rewritten)
 }
 
 #[cfg(test)]

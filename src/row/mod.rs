@@ -109,14 +109,31 @@ impl Bounce {
     }
 }
 
-/// About what a row takes besides its `other_info`.
-pub const ROW_BYTES: usize = 512;
-
 impl EventRow {
-    /// About what it takes in memory, in a statement, and on its way.
+    /// What the row takes in memory: itself and every string that it owns.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        ROW_BYTES + self.detail.other_info.len()
+        let Self { detail, report, recipient, message_id, ambiguous: _ } = self;
+        let bounce = report.bounce.as_ref();
+        let optional = [
+            detail.notification_message_id.as_ref(),
+            report.report_type.as_ref().map(|report_type| &report_type.name),
+            report.user_id.as_ref(),
+            report.source_email.as_ref(),
+            report.subject.as_ref(),
+            bounce.map(|bounce| &bounce.bounce_type),
+            bounce.and_then(|bounce| bounce.sub_type.as_ref()),
+        ];
+        let always = [
+            &detail.event_type,
+            &detail.other_info,
+            &report.user_email,
+            &report.message_id,
+            recipient,
+            message_id,
+        ];
+        let texts = optional.into_iter().flatten().chain(always);
+        size_of::<Self>() + texts.map(String::len).sum::<usize>()
     }
 }
 

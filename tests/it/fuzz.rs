@@ -1,6 +1,8 @@
 //! The properties of the fuzz targets on mutated seeds, without a fuzzer: always the same ones, unless
 //! `FUZZ_CASES` asks for more.
 
+#[path = "../fuzz/large.rs"]
+mod large;
 #[path = "../fuzz/properties.rs"]
 mod properties;
 
@@ -11,7 +13,7 @@ use crate::support::generate;
 
 const CASES: u64 = 2_000;
 
-/// The seeds of the fuzz targets, and what the other tests put into queues.
+/// The seeds of the fuzz targets, what the other tests put into queues, and bodies with a long part.
 fn seeds() -> Vec<String> {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/seeds");
     let mut files: Vec<_> = std::fs::read_dir(folder)
@@ -20,7 +22,16 @@ fn seeds() -> Vec<String> {
         .collect();
     files.sort();
     let files = files.iter().map(|file| std::fs::read_to_string(file).expect("a text"));
-    files.chain(generate::stream(5, 200)).collect()
+    let large = large::bodies(8_000).into_iter().map(|(_, body)| body);
+    files.chain(generate::stream(5, 200)).chain(large).collect()
+}
+
+#[test]
+fn rows_stay_within_bounds_whatever_is_long_or_repeated() {
+    for (name, body) in large::bodies(200_000) {
+        let outcome = catch_unwind(AssertUnwindSafe(|| properties::hold(&body)));
+        assert!(outcome.is_ok(), "{name}");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@
 
 mod backfill;
 mod baseline;
+mod bounds;
 mod cli;
 mod contract;
 mod crash;
