@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::backoff::Backoff;
 use crate::baseline;
-use crate::decode::{Acknowledged, Outcome, Reason, Rejection, Rules, decode};
+use crate::decode::{Acknowledged, Outcome, Reason, Rejection, Rules, decode, latest_clock};
 use crate::halves::Halves;
 use crate::row::EventRow;
 use crate::store::{Alongside, Error, Letter, Retried, Selection, Store};
@@ -186,6 +186,7 @@ impl Tried {
         if let Some(reason) = distrust.filter(|_| !is_named) {
             return Self { letter, outcome: Outcome::DeadLetter(reason.into()), stays: true };
         }
+        let now = latest_clock(now, letter.sent_at);
         let outcome = decode(&letter.body, letter.sqs_message_id.as_deref(), rules, now);
         // A legacy row never was a message: decode has nothing better to say of it.
         let stays = letter.sqs_message_id.as_deref() == Some(baseline::SOURCE);

@@ -67,6 +67,14 @@ pub fn decode(
     }
 }
 
+/// The clock that bounds the events of a message: the later of ours and the one by which SQS dated
+/// the message (`SentTimestamp`). Where ours is behind, it must not make every event one of the
+/// future.
+#[must_use]
+pub fn latest_clock(local: OffsetDateTime, sent_at: Option<OffsetDateTime>) -> OffsetDateTime {
+    sent_at.map_or(local, |sent_at| local.max(sent_at))
+}
+
 fn rows_or_acknowledged(
     body: &str,
     sqs_message_id: Option<&str>,

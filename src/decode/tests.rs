@@ -332,6 +332,68 @@ fn a_broken_clock_of_the_mail_proves_no_send() {
 }
 
 #[test]
+fn a_clock_that_is_behind_makes_no_event_one_of_the_future() {
+    let body = event("Send", "send", json!({}), json!({})).to_string();
+    let decoded = |now| decode(&body, None, &Rules::default(), now);
+    let behind = datetime!(2026-01-01 00:00:00 UTC);
+    let Outcome::DeadLetter(rejection) = decoded(behind) else { panic!("an event of the future") };
+    assert_eq!(rejection.reason, Reason::TooFarAhead);
+    let sent = datetime!(2026-11-20 10:00:01 UTC);
+    assert!(matches!(decoded(latest_clock(behind, Some(sent))), Outcome::Events(_)));
+    assert_eq!(latest_clock(NOW, Some(sent)), NOW);
+    assert_eq!(latest_clock(behind, None), behind);
+}
+
+/// Why a body is too large.
+fn too_large(body: &Value) -> String {
+    match outcome(body) {
+        Outcome::DeadLetter(Rejection { reason: Reason::TooLarge, detail: Some(detail) }) => detail,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn whatever_all_rows_repeat_is_counted_and_named() {
+    let people: Vec<String> = (0..500).map(|number| format!("p{number}@example.com")).collect();
+    let long = "x".repeat(20_000);
+    for (part, change) in [
+        ("subject", json!({"commonHeaders": {"subject": long}})),
+        ("from", json!({"source": long})),
+        ("message_id", json!({"messageId": long})),
+        ("mail.tags", json!({"tags": {"other": [long]}})),
+        ("mail.tags", json!({"tags": {"user_id": [long]}})),
+    ] {
+        let mut change = change;
+        change["destination"] = json!(people);
+        let detail = too_large(&event("Send", "send", json!({}), change));
+        assert!(detail.contains(&format!("each with {part} of 20")), "{detail}");
+        assert!(detail.contains("500 recipients"), "{detail}");
+    }
+    let unknown = event(&long, "own", json!({}), json!({"destination": people}));
+    assert!(too_large(&unknown).contains("event_type of 20000 bytes"));
+    let entry = json!({"bouncedRecipients": [{"emailAddress": people.join(", "), "action": long}]});
+    let bounce = event("Bounce", "bounce", entry, json!({"destination": people}));
+    let detail = too_large(&bounce);
+    assert!(detail.contains("entry of the recipient of 2"), "{detail}");
+    let crowd: Vec<String> = (0..20_000).map(|number| format!("p{number}@example.com")).collect();
+    let crowd = event("Send", "send", json!({}), json!({"destination": crowd}));
+    assert!(too_large(&crowd).contains("recipients"));
+}
+
+#[test]
+fn a_row_counts_every_string_that_it_owns() {
+    let plain = one(&event("Send", "send", json!({}), json!({})));
+    for change in [
+        json!({"messageId": "m".repeat(5_000)}),
+        json!({"destination": [format!("{}@example.com", "p".repeat(5_000))]}),
+        json!({"commonHeaders": {"subject": "s".repeat(5_000)}}),
+    ] {
+        let long = one(&event("Send", "send", json!({}), change));
+        assert!(long.bytes() >= plain.bytes() + 5_000, "{} bytes", long.bytes());
+    }
+}
+
+#[test]
 fn a_message_that_would_become_gigabytes_is_a_dead_letter() {
     let many: Vec<String> = (0..10_000).map(|number| format!("p{number}@example.com")).collect();
     let link = json!({"link": "x".repeat(100_000)});

@@ -1,10 +1,9 @@
 //! What `decode` may take of memory, whatever is in a body.
 
-#[path = "../fuzz/large.rs"]
-mod large;
-
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Command, Stdio};
+
+use crate::fuzz::large;
 
 /// What SQS lets through.
 const BODY: usize = 1024 * 1024;

@@ -2,7 +2,7 @@
 //! `FUZZ_CASES` asks for more.
 
 #[path = "../fuzz/large.rs"]
-mod large;
+pub mod large;
 #[path = "../fuzz/properties.rs"]
 mod properties;
 

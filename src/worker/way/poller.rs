@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::pending::{Pending, weight};
 use super::verification;
-use crate::decode::decode;
+use crate::decode::{decode, latest_clock};
 use crate::queue::{Error, Message, SHORT_WAIT};
 use crate::worker::Shared;
 use crate::worker::flow::budget::Reservation;
@@ -134,6 +134,7 @@ fn decoded(
     messages
         .into_iter()
         .map(|message| {
+            let now = latest_clock(now, message.sent_at);
             let outcome = decode(&message.body, Some(&message.id), &shared.rules, now);
             let lease = shared.leases.take(&message.receipt_handle, asked);
             let bytes = weight(&message, &outcome);
