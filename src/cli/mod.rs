@@ -5,6 +5,7 @@ mod dead_letters;
 mod decode;
 mod exit;
 mod grants;
+mod health;
 mod migrate;
 mod partitions;
 mod printable;
@@ -73,6 +74,8 @@ enum Command {
     Migrate(migrate::Command),
     /// Print the SQL that gives the database roles their rights; uses neither a database nor AWS
     Grants(grants::GrantsArgs),
+    /// Ask a running worker how it is, for containers without curl
+    Health(health::HealthArgs),
     /// List, create and drop the monthly partitions of the details
     #[command(subcommand)]
     Partitions(partitions::Command),
@@ -92,6 +95,7 @@ pub fn main() -> ExitCode {
         Command::Redrive(args) => in_runtime(Box::pin(redrive::run(&args))),
         Command::DeadLetters(command) => in_runtime(dead_letters::run(&command)),
         Command::Grants(args) => grants::run(args),
+        Command::Health(args) => in_runtime(health::run(&args)),
         Command::Migrate(command) => in_runtime(migrate::run(&command)),
         Command::Partitions(command) => in_runtime(partitions::run(&command)),
     });

@@ -60,12 +60,11 @@ that queue too.
 const IDLE: Duration = Duration::from_secs(3);
 const VISIBILITY: Duration = Duration::from_secs(30);
 const ASK_EVERY: Duration = Duration::from_secs(2);
-const WRITERS: u16 = 2;
 
 fn settings(trust: trust::Settings) -> WorkerSettings {
     WorkerSettings {
         pollers: 4,
-        writers: usize::from(WRITERS),
+        writers: 2,
         batch_rows: 500,
         batch_bytes: 8 * 1024 * 1024,
         batch_linger: Duration::from_millis(50),
@@ -97,8 +96,7 @@ pub(super) async fn run(args: &RedriveArgs) -> Result<(), Failure> {
         options: database.migration_options.clone(),
         schema: database.schema.clone(),
     };
-    // As for a worker.
-    let store = connect(database, u32::from(WRITERS) + 3).await?;
+    let store = connect(database, settings.connections()).await?;
 
     let rules = args.rules.rules();
     let stopping = stop.child_token();

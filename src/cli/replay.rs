@@ -105,7 +105,7 @@ pub(super) async fn run(args: &ReplayArgs) -> Result<(), Failure> {
         let how = if id.is_some() {
             "call it again with the same files to go on"
         } else {
-            "standard input cannot be gone on with: give all of it again, which counts nothing twice"
+            "standard input cannot be resumed: give all of it again, which counts nothing twice"
         };
         let bodies = replayed.sums.bodies;
         return Err(failed(format!("stopped by a signal: {bodies} bodies are committed; {how}")));
@@ -121,6 +121,9 @@ fn say(args: &ReplayArgs, replayed: &Replayed) {
 fn conclude(args: &ReplayArgs, replayed: &Replayed) -> Result<(), Failure> {
     say(args, replayed);
     match &replayed.problems[..] {
+        [] if !replayed.is_finished => Err(failed(
+            "the replay ended before everything was written; call it again with the same files",
+        )),
         [] => Ok(()),
         [problem] => Err(failed(format!("{problem}; all else is replayed"))),
         [problem, more @ ..] => Err(failed(format!(
@@ -178,4 +181,32 @@ fn as_json(replayed: &Replayed) -> Value {
         "expired_events": sums.expired_events,
         "problems": replayed.problems,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::exit::FAILED;
+
+    #[derive(clap::Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        replay: ReplayArgs,
+    }
+
+    #[test]
+    fn only_what_is_finished_without_a_problem_succeeds() {
+        let args = Arguments::parse_from(["replay"]).replay;
+        let code = |is_finished, problems: &[&str]| {
+            let problems = problems.iter().map(ToString::to_string).collect();
+            let replayed = Replayed { is_finished, problems, ..Replayed::default() };
+            conclude(&args, &replayed).err().map(|failure| failure.code)
+        };
+        assert_eq!(code(true, &[]), None);
+        assert_eq!(code(false, &[]), Some(FAILED));
+        assert_eq!(code(false, &["cut"]), Some(FAILED));
+        assert_eq!(code(true, &["missing"]), Some(FAILED));
+    }
 }

@@ -1,16 +1,21 @@
 //! `ses-reports worker`, which is also what a call without a command does: the deploy step, or the
 //! worker.
 
+use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::exit::{FAILED, Failure, USAGE, failed};
 use super::{answer, until_signal};
 use crate::config::{Database, DatabaseArgs, HttpArgs, RulesArgs, WorkerArgs};
+use crate::http::Probes;
 use crate::queue::{LONGEST_WAIT, Queue, SHORT_WAIT, Trouble};
 use crate::schema::Schema;
 use crate::store::{self, Store};
@@ -72,7 +77,7 @@ async fn consume(args: &WorkerCommand) -> Result<(), Failure> {
     // All settings are checked before anything is touched.
     let database = args.database.check()?;
     let (queue_url, settings) = args.worker.check()?;
-    let http = match args.http.http_addr {
+    let listener = match args.http.http_addr {
         Some(address) => Some(TcpListener::bind(address).await.map_err(|error| Failure {
             code: USAGE,
             line: format!("HTTP_ADDR {address}: {error}"),
@@ -80,22 +85,61 @@ async fn consume(args: &WorkerCommand) -> Result<(), Failure> {
         None => None,
     };
     let stop = shutdown::on_signals().map_err(failed)?;
+    let probes = Arc::new(Probes::new(stop.clone()));
+    let work = work(args, database, queue_url, settings, &probes, stop.clone());
+    let Some(listener) = listener else {
+        return work.await;
+    };
+    let metrics = metrics::install().map_err(failed)?;
+    // It answers until the runtime ends, which is after the drain.
+    let server = tokio::spawn(http::serve(listener, Arc::clone(&probes), metrics));
+    beside(server, work, &stop).await
+}
+
+/// Works beside the server of the probes. If the server ends by itself, the work is told to stop: an
+/// orchestrator that gets no answers would end the process anyway, without saying why.
+async fn beside(
+    server: JoinHandle<io::Result<()>>,
+    work: impl Future<Output = Result<(), Failure>>,
+    stop: &CancellationToken,
+) -> Result<(), Failure> {
+    let mut work = pin!(work);
+    let ended = tokio::select! {
+        done = &mut work => return done,
+        ended = server => ended,
+    };
+    let why = match ended {
+        Ok(Ok(())) => "it returned".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    };
+    tracing::error!("the server on HTTP_ADDR ended by itself ({why}): draining");
+    stop.cancel();
+    work.await?;
+    Err(failed(format!("the server on HTTP_ADDR ended by itself: {why}")))
+}
+
+/// Prepares, then consumes until `stop` is cancelled.
+async fn work(
+    args: &WorkerCommand,
+    database: Database,
+    queue_url: String,
+    settings: WorkerSettings,
+    probes: &Probes,
+    stop: CancellationToken,
+) -> Result<(), Failure> {
     let owner = worker::Owner {
         options: database.migration_options.clone(),
         schema: database.schema.clone(),
     };
-    let prepared = Box::pin(prepare(args, database, queue_url, &settings));
+    let prepared = Box::pin(prepare(args, database, queue_url, &settings, probes));
     let Some(prepared) = stop.run_until_cancelled(prepared).await else {
         tracing::info!("stopped before the first message");
         return Ok(());
     };
     let (store, queue) = prepared?;
-
     let health = Arc::new(worker::Health::default());
-    if let Some(listener) = http {
-        let metrics = metrics::install().map_err(failed)?;
-        tokio::spawn(http::serve(listener, Arc::clone(&health), metrics));
-    }
+    probes.working(Arc::clone(&health));
     worker::run(queue, store, owner, args.rules.rules(), settings, health, stop)
         .await
         .map(|_| ())
@@ -108,8 +152,10 @@ async fn prepare(
     database: Database,
     queue_url: String,
     settings: &WorkerSettings,
+    probes: &Probes,
 ) -> Result<(Store, Queue), Failure> {
     let status = if args.worker.no_migrate {
+        probes.starting("checking the schema");
         // Reading is enough, and goes through a pooler.
         let schema = Schema::new(database.options.clone(), database.schema.clone());
         let Ok(status) = timeout(database.timeout, schema.require()).await else {
@@ -117,6 +163,7 @@ async fn prepare(
         };
         status.map_err(|error| failed(format!("PostgreSQL: {error}")))?
     } else {
+        probes.starting("migrating the schema");
         let schema = Schema::new(database.migration_options.clone(), database.schema.clone());
         let done = schema.up(None).await.map_err(|error| unmigrated(&database, &error))?;
         for migration in &done.applied {
@@ -131,13 +178,12 @@ async fn prepare(
         tracing::warn!("{}", newer(&status));
     }
 
-    // One connection per writer, one for the partitions, one to count days with, one to backfill.
-    let connections = u32::from(args.worker.writers) + 3;
+    probes.starting("connecting to PostgreSQL");
     let store = Store::connect(
         database.options,
         database.schema,
         database.timeout,
-        connections,
+        settings.connections(),
         database.prepared_statements,
     )
     .await
@@ -147,6 +193,7 @@ async fn prepare(
     // again. A worker that is about to end by itself keeps its polls so short that it can let
     // them end.
     let wait = if settings.exit_when_idle.is_some() { SHORT_WAIT } else { LONGEST_WAIT };
+    probes.starting("asking SQS about the queue");
     let queue = Queue::new(queue_url, visibility, wait).await;
     let attributes = queue.attributes().await.map_err(|error| Failure {
         code: if error.trouble == Trouble::Refused { USAGE } else { FAILED },
@@ -179,4 +226,36 @@ fn newer(status: &schema::Status) -> String {
         "schema {} is at version {}, newer than this binary knows ({}): running with it as it is",
         status.schema, status.version, status.newest
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_ends_ends_the_process_after_the_drain() {
+        let servers: [JoinHandle<io::Result<()>>; 3] = [
+            tokio::spawn(async { Ok(()) }),
+            tokio::spawn(async { Err(io::Error::other("no socket")) }),
+            tokio::spawn(async { panic!("a defect") }),
+        ];
+        for (server, why) in servers.into_iter().zip(["it returned", "no socket", "panicked"]) {
+            let stop = CancellationToken::new();
+            let work = async {
+                stop.cancelled().await;
+                Ok(())
+            };
+            let failure = beside(server, work, &stop).await.expect_err("a failure");
+            assert_eq!(failure.code, FAILED);
+            assert!(failure.line.contains(why), "{}", failure.line);
+        }
+    }
+
+    #[tokio::test]
+    async fn work_that_is_done_needs_no_server() {
+        let server = tokio::spawn(std::future::pending());
+        let stop = CancellationToken::new();
+        assert!(beside(server, async { Ok(()) }, &stop).await.is_ok());
+        assert!(!stop.is_cancelled());
+    }
 }

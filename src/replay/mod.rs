@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use tokio::sync::{Mutex, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -140,8 +140,8 @@ pub async fn run(
     if let Some(error) = failure {
         return Err(error);
     }
-    // The writers are gone, so nobody waits for what a reader that waits for its input may bring.
-    let is_read = !shared.stop.is_cancelled() && reading.await.unwrap_or(false);
+    // The writers are gone, so nothing that a reader still waits for would be written.
+    let is_read = !shared.stop.is_cancelled() && all_read(&shared, reading.await);
     let problems = std::mem::take(&mut *shared.problems());
     let is_finished = is_read && problems.is_empty();
     let sums = if is_finished {
@@ -150,6 +150,15 @@ pub async fn run(
         shared.store.replay_sums(id).await?
     };
     Ok(Replayed { sums, resumed: begun.sums.bodies, is_finished, problems })
+}
+
+/// Whether all sources were read to their end. A reader that ended by a defect has not, and what it
+/// left out is not known.
+fn all_read(shared: &Shared, reader: Result<bool, JoinError>) -> bool {
+    reader.unwrap_or_else(|error| {
+        shared.problem(format!("the archive was not read to its end: {error}"));
+        false
+    })
 }
 
 /// An id that nothing else has.

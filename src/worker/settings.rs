@@ -5,6 +5,11 @@ use std::time::Duration;
 use crate::retention::Retain;
 use crate::trust;
 
+/// How many tasks ask PostgreSQL beside the writers: those that create months, learn which months are
+/// kept, refresh the daily figures and backfill. Each has a connection, so that no writer waits for
+/// one of them.
+const BACKGROUND_CONNECTIONS: usize = 4;
+
 /// What a worker is told to do, and how much of it at once. All numbers are at least 1.
 #[derive(Debug, Clone)]
 pub struct WorkerSettings {
@@ -28,4 +33,12 @@ pub struct WorkerSettings {
     pub retain: Option<Retain>,
     /// Which messages are accepted.
     pub trust: trust::Settings,
+}
+
+impl WorkerSettings {
+    /// How many connections to PostgreSQL the worker uses at most.
+    #[must_use]
+    pub fn connections(&self) -> u32 {
+        u32::try_from(self.writers + BACKGROUND_CONNECTIONS).unwrap_or(u32::MAX)
+    }
 }

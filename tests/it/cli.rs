@@ -1,6 +1,7 @@
 //! The command line: clear lines, exit codes, and `decode`.
 
 use serde_json::Value;
+use sqs_stub::{Settings, Stub};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::support::database::Database;
@@ -174,6 +175,53 @@ async fn variables_that_are_empty_or_false_are_not_set() {
     assert_eq!(decoded.code, Some(0), "{}", decoded.stderr);
     let granted = run(&settings, &["grants"]).await;
     assert_eq!(granted.code, Some(0), "{}", granted.stderr);
+}
+
+#[tokio::test]
+async fn worker_is_the_command_of_a_call_without_one() {
+    let database = Database::empty().await;
+    let (url, stub) = (database.url(), Stub::start().await.expect("a port"));
+    let queue = stub.create_queue("events", Settings::default());
+    let settings = [
+        ("DATABASE_URL", &*url),
+        ("SQS_QUEUE_URL", &*queue),
+        ("AWS_ENDPOINT_URL", stub.endpoint()),
+        ("POLLERS", ""),
+        ("HTTP_ADDR", ""),
+    ];
+    let idle = ["--no-migrate", "--exit-when-idle", "1"];
+    for word in [&[][..], &["worker"]] {
+        let call = async |flags: &[&str]| run(&settings, &[word, flags].concat()).await;
+        database.execute("DROP SCHEMA IF EXISTS aws_reports CASCADE").await;
+        let unmigrated = call(&idle).await;
+        assert_one_line(&unmigrated, 1, "schema");
+        let migrated = call(&["--migrate-only"]).await;
+        assert_eq!(migrated.code, Some(0), "{}", migrated.stderr);
+        assert!(migrated.stdout.contains("is now at version"), "{}", migrated.stdout);
+        // Values that are names of commands are values.
+        let values = ["--user-id-tag", "replay", "--report-type-tag=decode"];
+        let consumed = call(&[&idle[..], &values].concat()).await;
+        assert_eq!(consumed.code, Some(0), "{}", consumed.stderr);
+        let by_variable = [&settings[..], &[("EXIT_WHEN_IDLE", "1"), ("NO_MIGRATE", "1")]].concat();
+        let consumed = run(&by_variable, word).await;
+        assert_eq!(consumed.code, Some(0), "{}", consumed.stderr);
+        assert_one_line(&call(&["--pollers", "3", "decode"]).await, 2, "decode");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_value_names_its_variable() {
+    let database = ("DATABASE_URL", "postgres://u:s3cret@127.0.0.1:9/d");
+    for (settings, arguments, says) in [
+        ([database, ("POLLERS", "many")], &[][..], "(POLLERS)"),
+        ([database, ("VERIFY_SNS", "perhaps")], &["worker"], "(VERIFY_SNS)"),
+        ([database, ("DATABASE_SCHEMA", "Bad")], &["migrate", "status"], "(DATABASE_SCHEMA)"),
+        ([database, ("HTTP_ADDR", "9090")], &["health"], "(HTTP_ADDR)"),
+        ([database, ("HTTP_ADDR", "")], &["health"], "HTTP_ADDR is missing"),
+        ([database, ("HTTP_ADDR", "")], &["health", "worker:9090"], "http://HOST:PORT"),
+    ] {
+        assert_one_line(&run(&settings, arguments).await, 2, says);
+    }
 }
 
 #[tokio::test]

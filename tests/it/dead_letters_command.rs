@@ -231,3 +231,20 @@ async fn many_are_deleted_only_when_that_is_meant() {
     assert_eq!(refused.code, Some(1));
     assert!(refused.stderr.contains("grants --operator"), "{}", refused.stderr);
 }
+
+#[tokio::test]
+async fn a_forged_letter_does_not_command_the_terminal() {
+    let database = Database::migrated().await;
+    letter(&database, 0xa000_0001, "{}", "not JSON", "replay:a.jsonl:7", 1).await;
+    let forge = "reason = E'x\\u001b[2J', detail = E'\\u001b]0;owned\\u0007\\u009b1A\\u202e', source = E'a\\u000db'";
+    database.execute(&format!("UPDATE aws_report_dead_letter SET {forge}")).await;
+    for (arguments, shown) in [(&["list"][..], "x?[2J"), (&["show", "a0000001"], "?]0;owned??1A?")]
+    {
+        let ended = dead_letters(&database, arguments).await;
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let printed = ended.stdout + &ended.stderr;
+        assert!(printed.contains(shown) && printed.contains("a?b"), "{printed:?}");
+        let harmful = |char: char| (char.is_control() && char != '\n') || char == '\u{202e}';
+        assert!(!printed.contains(harmful), "{printed:?}");
+    }
+}

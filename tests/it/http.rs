@@ -3,6 +3,8 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use sqs_stub::{Settings, Stub};
+
 use crate::support::database::Database;
 use crate::support::event::{self, message_id};
 use crate::support::process::{Worker, eventually, run};
@@ -86,4 +88,65 @@ async fn an_address_that_is_taken_or_wrong_is_one_line() {
             ended.stderr
         );
     }
+}
+
+#[tokio::test]
+async fn it_answers_from_the_first_moment_to_the_last() {
+    let database = Database::empty().await;
+    let stub = Stub::start().await.expect("a port");
+    let queue = stub.create_queue("events", Settings::default());
+    let (address, url) = (free_address(), database.url());
+    let settings =
+        [("DATABASE_URL", &*url), ("AWS_ENDPOINT_URL", stub.endpoint()), ("HTTP_ADDR", &*address)];
+    // Another migrator is at work.
+    let mut migrator = database.pool.acquire().await.expect("a connection");
+    sqlx::raw_sql(
+        "SELECT pg_advisory_lock(hashtext('ses-reports migrate'), hashtext('aws_reports'))",
+    )
+    .execute(&mut *migrator)
+    .await
+    .expect("the lock");
+    let mut worker = Worker::start_with(&settings, &queue, &["worker"]);
+    let is = async |path: &str, status: u16, says: &str| {
+        get(&address, path).await == Some((status, says.to_owned()))
+    };
+    eventually("it says that it migrates", || is("/readyz", 503, "starting: migrating the schema"))
+        .await;
+    assert!(is("/livez", 200, "alive\n").await);
+    let metrics = get(&address, "/metrics").await.expect("an answer");
+    assert_eq!(metrics.0, 200);
+    let asked = [("HTTP_ADDR", &*address)];
+    let ready = run(&asked, &["health", "--ready"]).await;
+    assert_eq!(ready.code, Some(1));
+    let line = format!(
+        "ses-reports: http://{address}/readyz answers 503: starting: migrating the schema\n"
+    );
+    assert_eq!(ready.stderr, line);
+    drop(migrator.detach());
+    eventually("it works", || is("/readyz", 200, "working\n")).await;
+    let ready = run(&asked, &["health", "--ready"]).await;
+    assert_eq!((ready.code, &*ready.stdout), (Some(0), "working\n"), "{}", ready.stderr);
+
+    // A batch that waits for a lock keeps the drain from its end.
+    let mut holder = database.pool.begin().await.expect("a transaction");
+    sqlx::raw_sql("LOCK TABLE aws_reports IN ACCESS EXCLUSIVE MODE")
+        .execute(&mut *holder)
+        .await
+        .expect("the lock");
+    stub.put("events", [event::send(&message_id(1), &["jane@example.com"]).to_string()]);
+    let waits =
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'aws_reports'::regclass";
+    eventually("a batch waits", || async { database.one::<i64>(waits).await > 0 }).await;
+    worker.signal("TERM").await;
+    eventually("it drains", || is("/readyz", 503, "draining")).await;
+    assert!(is("/livez", 200, "alive\n").await);
+    let url = format!("http://{address}");
+    let alive = run(&[], &["health", &url]).await;
+    assert_eq!((alive.code, &*alive.stdout), (Some(0), "alive\n"), "{}", alive.stderr);
+    holder.rollback().await.expect("it ends");
+    assert!(worker.wait().await.success(), "{}", worker.log());
+    assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_reports").await, 1);
+    let gone = run(&[], &["health", &url]).await;
+    assert_eq!(gone.code, Some(1));
+    assert!(gone.stderr.contains(&url) && gone.stderr.lines().count() == 1, "{}", gone.stderr);
 }
