@@ -99,11 +99,6 @@ impl<'a> Columns<'a> {
         }
         Self { reports: in_order(reports), report_types, ..Self::default() }
     }
-
-    /// The times of one kind of event, report by report.
-    pub(crate) fn first(&self, milestone: Milestone) -> Vec<Option<OffsetDateTime>> {
-        self.reports.iter().map(|report| report.first[milestone.index()]).collect()
-    }
 }
 
 fn fold<'a>(reports: &mut HashMap<Uuid, Cow<'a, ReportRow>>, row: &'a ReportRow) {

@@ -134,18 +134,11 @@ pub fn detail(
 }
 
 fn empty_report(message_id: &str, recipient: &str) -> ReportRow {
-    ReportRow {
-        id: identity::report_id(message_id, recipient),
-        user_email: shorten(recipient, text::ADDRESS).into_owned(),
-        message_id: shorten(message_id, text::MESSAGE_ID).into_owned(),
-        report_type: None,
-        user_id: None,
-        source_email: None,
-        subject: None,
-        send_at: None,
-        first: [None; Milestone::ALL.len()],
-        bounce: None,
-    }
+    ReportRow::new(
+        identity::report_id(message_id, recipient),
+        shorten(recipient, text::ADDRESS).into_owned(),
+        shorten(message_id, text::MESSAGE_ID).into_owned(),
+    )
 }
 
 fn sender(row: &Row, column: &str) -> Option<String> {

@@ -6,16 +6,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-/// Most characters of an address column.
-pub const ADDRESS: usize = 100;
-/// Most characters of a message id column.
-pub const MESSAGE_ID: usize = 64;
-/// Most characters of a subject column.
-pub const SUBJECT: usize = 200;
-/// Most characters of a user id or the name of a report type.
-pub const LABEL: usize = 200;
-/// Most characters of an event type, a bounce type or a bounce subtype.
-pub const KIND: usize = 64;
+pub use crate::row::columns::{ADDRESS, KIND, LABEL, MESSAGE_ID, SUBJECT};
 
 /// Hex digits of the hash that ends a shortened value.
 const HASH_DIGITS: usize = 16;

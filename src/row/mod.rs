@@ -1,5 +1,6 @@
 //! The rows that an event becomes, and the fold that joins the rows of one report.
 
+pub mod columns;
 mod milestone;
 
 use std::cmp::Ordering;
@@ -40,7 +41,8 @@ pub struct DetailRow {
 }
 
 /// What events say about one mail to one recipient. [`ReportRow::merge`] makes it a fold that does
-/// not depend on the order of the events; `store/write.sql` continues the same fold in the table.
+/// not depend on the order of the events; `store/write.sql` continues the same fold in the table,
+/// and [`columns::REPORT`] says for both how each column is folded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReportRow {
     /// See [`crate::decode::identity::report_id`].
@@ -138,21 +140,29 @@ impl EventRow {
 }
 
 impl ReportRow {
-    /// Joins what two sets of events say about one report. Commutative, associative, idempotent.
-    pub fn merge(&mut self, other: Self) {
-        debug_assert_eq!(self.id, other.id, "only rows of one report can be merged");
-        self.report_type = self.report_type.take().max(other.report_type);
-        self.user_id = least(self.user_id.take(), other.user_id);
-        self.source_email = least(self.source_email.take(), other.source_email);
-        self.subject = least(self.subject.take(), other.subject);
-        self.send_at = least(self.send_at, other.send_at);
-        for (mine, theirs) in self.first.iter_mut().zip(other.first) {
-            *mine = least(*mine, theirs);
+    /// A report of which no event says anything.
+    #[must_use]
+    pub fn new(id: Uuid, user_email: String, message_id: String) -> Self {
+        Self {
+            id,
+            user_email,
+            message_id,
+            report_type: None,
+            user_id: None,
+            source_email: None,
+            subject: None,
+            send_at: None,
+            first: [None; Milestone::ALL.len()],
+            bounce: None,
         }
-        self.bounce = match (self.bounce.take(), other.bounce) {
-            (Some(mine), Some(theirs)) => Some(mine.stronger(theirs)),
-            (mine, theirs) => mine.or(theirs),
-        };
+    }
+
+    /// Joins what two sets of events say about one report. Commutative, associative, idempotent.
+    pub fn merge(&mut self, mut other: Self) {
+        debug_assert_eq!(self.id, other.id, "only rows of one report can be merged");
+        for column in columns::REPORT {
+            column.fold.merge(self, &mut other);
+        }
     }
 }
 
@@ -170,36 +180,19 @@ pub(crate) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn time() -> impl Strategy<Value = OffsetDateTime> {
-        (1_300_000_000_i64..1_900_000_000)
-            .prop_map(|secs| OffsetDateTime::from_unix_timestamp(secs).expect("the range is valid"))
-    }
-
-    fn bounce() -> impl Strategy<Value = Bounce> {
-        (
-            "Permanent|Undetermined|Transient|New|Newer",
-            proptest::option::of("General|NoEmail|Suppressed"),
-        )
-            .prop_map(|(bounce_type, sub_type)| Bounce { bounce_type, sub_type })
-    }
-
     prop_compose! {
-        /// What some event says about one and the same report.
+        /// What some event says about one and the same report, in any of its columns.
         pub(crate) fn report()(
-            report_type in proptest::option::of((0_i64..3).prop_map(|id| ReportType { id, name: format!("type {id}") })),
-            user_id in proptest::option::of("[ab]{1,2}"),
-            source_email in proptest::option::of("[ab]@example.com"),
-            subject in proptest::option::of("\\PC{1,2}"),
-            send_at in proptest::option::of(time()),
-            first in proptest::array::uniform9(proptest::option::of(time())),
-            bounce in proptest::option::of(bounce()),
+            numbers in proptest::collection::vec(any::<Option<u8>>(), columns::REPORT.len()),
         ) -> ReportRow {
-            ReportRow {
-                id: Uuid::nil(),
-                user_email: "jane@example.com".to_owned(),
-                message_id: "m".to_owned(),
-                report_type, user_id, source_email, subject, send_at, first, bounce,
+            let (email, message_id) = ("jane@example.com".to_owned(), "m".to_owned());
+            let mut report = ReportRow::new(Uuid::nil(), email, message_id);
+            for (column, number) in columns::REPORT.iter().zip(numbers) {
+                if let Some(number) = number {
+                    columns::tests::set(&mut report, &column.fold, number);
+                }
             }
+            report
         }
     }
 

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 pub use super::roles::{RoleName, Roles};
 use super::{granted, newest};
 use crate::postgres::SchemaName;
+use crate::row::columns;
 
 /// Something in the schema, and the rights to it.
 #[derive(Debug, Clone, Copy)]
@@ -44,31 +45,15 @@ const fn worker_only(name: &'static str) -> Object {
     Object { name, rights: Rights::WorkerOnly }
 }
 
-/// The columns of a report that its events change.
-macro_rules! folded {
-    () => {
-        "report_type, user_id, source_email, subject, send_at, bounce_at, complaint_at, delivery_at, \
-         reject_at, open_at, click_at, rendering_failure_at, delivery_delay_at, subscription_at, \
-         bounce_type, bounce_sub_type, open_count, click_count"
-    };
-}
-
 /// Everything in the schema. What the worker has is what the statements of `src/store/` need and
-/// no more; `ON CONFLICT … DO UPDATE` needs SELECT on what it compares.
+/// no more; `ON CONFLICT … DO UPDATE` needs SELECT on what it compares. `{key}` and `{folded}` are the
+/// columns of a report that say which it is, and those that its events change.
 pub const OBJECTS: &[Object] = &[
     table("refinery_schema_history", "SELECT", ""),
     table("aws_report_type", "INSERT (id, report_name)", "INSERT (id, report_name), SELECT"),
     table(
         "aws_reports",
-        concat!(
-            "INSERT (id, user_email, message_id, ",
-            folded!(),
-            "), SELECT (id, ",
-            folded!(),
-            "), UPDATE (",
-            folded!(),
-            ")"
-        ),
+        "INSERT ({key}, {folded}), SELECT (id, {folded}), UPDATE ({folded})",
         "INSERT (id, message_id, user_email, user_id, report_type, source_email, subject), \
          SELECT (id, user_id, report_type), UPDATE (user_id, report_type)",
     ),
@@ -122,7 +107,7 @@ pub struct Grant {
     /// What it is a right to, such as `TABLE "aws_reports".aws_reports`.
     pub on: String,
     /// The right, with its columns.
-    pub rights: &'static str,
+    pub rights: String,
     /// Who gets it.
     pub to: RoleName,
 }
@@ -131,8 +116,12 @@ pub struct Grant {
 #[must_use]
 pub fn grants(schema: &SchemaName, roles: &Roles) -> Vec<Grant> {
     let mut grants = Vec::new();
-    let mut grant = |on: String, rights, to: Option<&RoleName>| {
-        if let (Some(to), false) = (to, str::is_empty(rights)) {
+    let list = |names: Vec<&str>| names.join(", ");
+    let (key, folded) =
+        (list(columns::key_names().collect()), list(columns::folded_names().collect()));
+    let mut grant = |on: String, rights: &str, to: Option<&RoleName>| {
+        if let (Some(to), false) = (to, rights.is_empty()) {
+            let rights = rights.replace("{key}", &key).replace("{folded}", &folded);
             grants.push(Grant { on, rights, to: to.clone() });
         }
     };

@@ -47,17 +47,19 @@ pub async fn check(options: &PgConnectOptions, schema: &SchemaName) -> Result<Ch
     let statement = |text: &str| text.replace("{schema}", &schema.quoted());
     let (kept, adopted): (Option<OffsetDateTime>, Option<OffsetDateTime>) =
         sqlx::query_as(AssertSqlSafe(statement(
-            "SELECT (SELECT kept_from::timestamp AT TIME ZONE 'UTC' FROM {schema}.aws_report_retention WHERE what = 'details'),
+            "-- ses-reports: ask what a check leaves aside
+            SELECT (SELECT kept_from::timestamp AT TIME ZONE 'UTC' FROM {schema}.aws_report_retention WHERE what = 'details'),
                 (SELECT finished_at FROM {schema}.aws_report_backfill WHERE name = 'baseline')",
         )))
         .fetch_one(&mut connection)
         .await?;
     let (range, compare) = (
         statement(
-            "SELECT count(*), (array_agg(id ORDER BY id DESC))[1]
+            "-- ses-reports: find the next reports to check
+            SELECT count(*), (array_agg(id ORDER BY id DESC))[1]
             FROM (SELECT id FROM {schema}.aws_reports WHERE id > $1 ORDER BY id LIMIT $2) AS chunk",
         ),
-        statement(include_str!("check.sql")),
+        statement(&super::statement::check()),
     );
     let (mut check, mut from, mut said) = (Check::default(), Uuid::nil(), Instant::now());
     loop {

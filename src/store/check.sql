@@ -1,42 +1,22 @@
 -- ses-reports: check reports against their details
+-- The lists are those of src/row/; PostgreSQL gets what is in snapshots/check.sql.
 -- One statement, so that both are seen as of one moment. $1 and $2 bound the report ids, $1 excluded.
 -- Left aside: send_at, which copies without a row of their own may have lowered; reports some of
 -- whose details retention has dropped ($3, the first day of details that is kept); reports that
--- were adopted with the tables that they came from ($4).
+-- were adopted with the tables that they came from ($4). Identity feedback cuts the times of bounces
+-- and complaints to the second, and either copy may be the detail.
 WITH compared AS (
     SELECT report.id AS report_id, array_remove(ARRAY[
-        CASE WHEN report.delivery_at IS DISTINCT FROM fold.delivery_at THEN 'delivery_at' END,
-        CASE WHEN report.open_at IS DISTINCT FROM fold.open_at THEN 'open_at' END,
-        CASE WHEN report.click_at IS DISTINCT FROM fold.click_at THEN 'click_at' END,
-        CASE WHEN report.reject_at IS DISTINCT FROM fold.reject_at THEN 'reject_at' END,
-        CASE WHEN report.delivery_delay_at IS DISTINCT FROM fold.delivery_delay_at THEN 'delivery_delay_at' END,
-        CASE WHEN report.rendering_failure_at IS DISTINCT FROM fold.rendering_failure_at THEN 'rendering_failure_at' END,
-        CASE WHEN report.subscription_at IS DISTINCT FROM fold.subscription_at THEN 'subscription_at' END,
-        -- Identity feedback cuts these two to the second, and either copy may be the detail.
-        CASE WHEN date_trunc('second', report.bounce_at) IS DISTINCT FROM date_trunc('second', fold.bounce_at) THEN 'bounce_at' END,
-        CASE WHEN date_trunc('second', report.complaint_at) IS DISTINCT FROM date_trunc('second', fold.complaint_at) THEN 'complaint_at' END,
-        CASE WHEN report.open_count <> fold.opens THEN 'open_count' END,
-        CASE WHEN report.click_count <> fold.clicks THEN 'click_count' END
+        {differences}
     ], NULL) AS columns
     FROM {schema}.aws_reports AS report
     CROSS JOIN LATERAL (
-        SELECT min("timestamp") FILTER (WHERE event_type = 'Delivery') AS delivery_at,
-            min("timestamp") FILTER (WHERE event_type = 'Open') AS open_at,
-            min("timestamp") FILTER (WHERE event_type = 'Click') AS click_at,
-            min("timestamp") FILTER (WHERE event_type = 'Reject') AS reject_at,
-            min("timestamp") FILTER (WHERE event_type = 'DeliveryDelay') AS delivery_delay_at,
-            min("timestamp") FILTER (WHERE event_type = 'Rendering Failure') AS rendering_failure_at,
-            min("timestamp") FILTER (WHERE event_type = 'Subscription') AS subscription_at,
-            min("timestamp") FILTER (WHERE event_type = 'Bounce') AS bounce_at,
-            min("timestamp") FILTER (WHERE event_type = 'Complaint') AS complaint_at,
-            count(*) FILTER (WHERE event_type = 'Open') AS opens,
-            count(*) FILTER (WHERE event_type = 'Click') AS clicks
+        SELECT {folds}
         FROM {schema}.aws_report_detail WHERE report_id = report.id
     ) AS fold
     WHERE report.id > $1 AND report.id <= $2
-        AND ($3::timestamptz IS NULL OR LEAST(report.send_at, report.bounce_at, report.complaint_at,
-            report.delivery_at, report.reject_at, report.open_at, report.click_at,
-            report.rendering_failure_at, report.delivery_delay_at, report.subscription_at) >= $3)
+        AND ($3::timestamptz IS NULL OR LEAST(
+            {times}) >= $3)
         AND ($4::timestamptz IS NULL OR report.created_at > $4)
 )
 SELECT report_id, columns FROM compared WHERE columns <> '{}'

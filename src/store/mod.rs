@@ -10,6 +10,8 @@ mod error;
 pub mod expire;
 pub mod partitions;
 mod replay;
+mod report_types;
+mod statement;
 mod write;
 
 use std::collections::HashSet;
@@ -35,6 +37,7 @@ pub use write::{DeadLetter, Written};
 use crate::batch::Kept;
 use crate::postgres::SchemaName;
 use partitions::Ensured;
+use report_types::ReportTypes;
 
 /// The report tables of one PostgreSQL schema.
 #[derive(Debug)]
@@ -53,7 +56,7 @@ pub struct Store {
 #[derive(Debug, Default)]
 struct Known {
     months: HashSet<Date>,
-    report_types: HashSet<i64>,
+    report_types: ReportTypes,
     kept: Kept,
 }
 
@@ -102,12 +105,16 @@ impl Store {
         let store = Self {
             statements: Statements {
                 begin: begin(timeout),
-                write: statement(include_str!("write.sql")),
+                write: statement(&statement::write()),
                 dead_letters: statement(include_str!("write_dead_letters.sql")),
                 report_types: statement(include_str!("write_report_types.sql")),
-                kept: statement("SELECT what, kept_from FROM {schema}.aws_report_retention"),
+                kept: statement(
+                    "-- ses-reports: learn what is kept\nSELECT what, kept_from FROM {schema}.aws_report_retention",
+                ),
                 stale_days: statement(include_str!("stale_days.sql")),
-                refresh_day: statement("SELECT {schema}.aws_report_daily_refresh($1)"),
+                refresh_day: statement(
+                    "-- ses-reports: count a day anew\nSELECT {schema}.aws_report_daily_refresh($1)",
+                ),
             },
             pool,
             schema,

@@ -1,13 +1,15 @@
 //! Writes a batch: one transaction, set-based, idempotent.
 
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::postgres::PgArguments;
+use sqlx::{AssertSqlSafe, PgConnection, Postgres, query::QueryAs};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::partitions::Ensured;
 use super::{Alongside, Error, Refusal, Store};
 use crate::batch::Columns;
-use crate::row::{EventRow, Milestone, ReportRow};
+use crate::row::columns::{DETAIL, Get, REPORT};
+use crate::row::{EventRow, ReportRow};
 
 /// A body that became no report row.
 #[derive(Debug, Clone)]
@@ -154,7 +156,7 @@ impl Store {
         self.claim(&mut transaction, alongside).await?;
         let new_types: Vec<(i64, &str)> = self.known(|known| {
             let unknown =
-                columns.report_types.iter().filter(|(id, _)| !known.report_types.contains(id));
+                columns.report_types.iter().filter(|(id, _)| !known.report_types.contains(**id));
             unknown.map(|(id, name)| (*id, *name)).collect()
         });
         if !new_types.is_empty() {
@@ -211,46 +213,32 @@ impl Store {
         connection: &mut PgConnection,
         columns: &Columns<'_>,
     ) -> Result<(u64, u64), Error> {
-        fn detail<'c, T>(columns: &'c Columns<'c>, of: impl Fn(&'c EventRow) -> T) -> Vec<T> {
-            columns.details.iter().map(|row| of(row)).collect()
+        let mut query =
+            sqlx::query_as(AssertSqlSafe(self.statements.write.as_str())).persistent(self.prepared);
+        for column in DETAIL {
+            query = bind(query, &column.get, columns.details.iter().copied());
         }
-        fn report<'c, T>(columns: &'c Columns<'c>, of: impl Fn(&'c ReportRow) -> T) -> Vec<T> {
-            columns.reports.iter().map(|row| of(row)).collect()
+        for column in REPORT {
+            query = bind(query, &column.get, columns.reports.iter().map(AsRef::as_ref));
         }
-        let mut query = sqlx::query_as(AssertSqlSafe(self.statements.write.as_str()))
-            .persistent(self.prepared)
-            .bind(detail(columns, |row| row.report.id))
-            .bind(detail(columns, |row| row.detail.id))
-            .bind(detail(columns, |row| row.detail.timestamp))
-            .bind(detail(columns, |row| row.detail.event_type.as_str()))
-            .bind(detail(columns, |row| row.report.message_id.as_str()))
-            .bind(detail(columns, |row| row.report.source_email.as_deref()))
-            .bind(detail(columns, |row| row.report.user_email.as_str()))
-            .bind(detail(columns, |row| row.report.subject.as_deref()))
-            .bind(detail(columns, |row| row.detail.notification_message_id.as_deref()))
-            .bind(detail(columns, |row| row.detail.other_info.as_str()))
-            .bind(report(columns, |row| row.id))
-            .bind(report(columns, |row| row.user_email.as_str()))
-            .bind(report(columns, |row| row.message_id.as_str()))
-            .bind(report(columns, |row| {
-                row.report_type.as_ref().map_or(0, |report_type| report_type.id)
-            }))
-            .bind(report(columns, |row| row.user_id.as_deref()))
-            .bind(report(columns, |row| row.source_email.as_deref()))
-            .bind(report(columns, |row| row.subject.as_deref()))
-            .bind(report(columns, |row| row.send_at));
-        for milestone in Milestone::ALL {
-            query = query.bind(columns.first(milestone));
-        }
-        let (details, reports): (i64, i64) = query
-            .bind(report(columns, |row| {
-                row.bounce.as_ref().map(|bounce| bounce.bounce_type.as_str())
-            }))
-            .bind(report(columns, |row| {
-                row.bounce.as_ref().and_then(|bounce| bounce.sub_type.as_deref())
-            }))
-            .fetch_one(connection)
-            .await?;
+        let (details, reports): (i64, i64) = query.fetch_one(connection).await?;
         Ok((details.unsigned_abs(), reports.unsigned_abs()))
+    }
+}
+
+type Query<'q, O> = QueryAs<'q, Postgres, O, PgArguments>;
+
+/// Binds a column of some rows.
+fn bind<'q, R: 'q, O>(
+    query: Query<'q, O>,
+    get: &Get<R>,
+    rows: impl Iterator<Item = &'q R>,
+) -> Query<'q, O> {
+    match get {
+        Get::Uuid(of) => query.bind(rows.map(of).collect::<Vec<_>>()),
+        Get::Number(of) => query.bind(rows.map(of).collect::<Vec<_>>()),
+        Get::Text(of, _) => query.bind(rows.map(of).collect::<Vec<_>>()),
+        Get::Json(of) => query.bind(rows.map(of).collect::<Vec<_>>()),
+        Get::Time(of) => query.bind(rows.map(of).collect::<Vec<_>>()),
     }
 }

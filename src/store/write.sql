@@ -1,93 +1,38 @@
 -- ses-reports: write a batch
 -- One statement, so that a crash leaves both or neither, and counters see only new details.
--- $1..$10 are the columns of the details, $11..$29 those of the reports, folded and in key order.
+-- The lists are those of src/row/columns.rs; PostgreSQL gets what is in snapshots/write.sql.
 WITH inserted AS (
     INSERT INTO {schema}.aws_report_detail (
-        report_id, id, "timestamp", event_type, message_id, "from", "to", subject,
-        notification_message_id, other_info)
-    SELECT report_id, id, "timestamp", event_type, message_id, "from", "to", subject,
-        notification_message_id, other_info::jsonb
+        {detail_names})
+    SELECT {detail_values}
     FROM UNNEST(
-        $1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[], $5::text[], $6::text[], $7::text[],
-        $8::text[], $9::text[], $10::text[]
+        {detail_parameters}
     ) AS detail (
-        report_id, id, "timestamp", event_type, message_id, "from", "to", subject,
-        notification_message_id, other_info)
+        {detail_names})
     ON CONFLICT DO NOTHING
     RETURNING report_id, event_type
 ), counted AS (
     SELECT report_id,
-        count(*) FILTER (WHERE event_type = 'Open') AS opens,
-        count(*) FILTER (WHERE event_type = 'Click') AS clicks
+        {counts}
     FROM inserted
-    WHERE event_type IN ('Open', 'Click')
+    WHERE event_type IN ({counted_types})
     GROUP BY report_id
 ), folded AS (
     INSERT INTO {schema}.aws_reports AS held (
-        id, user_email, message_id, report_type, user_id, source_email, subject, send_at,
-        bounce_at, complaint_at, delivery_at, reject_at, open_at, click_at,
-        rendering_failure_at, delivery_delay_at, subscription_at,
-        bounce_type, bounce_sub_type, open_count, click_count)
-    SELECT id, user_email, message_id, report_type, user_id, source_email, subject, send_at,
-        bounce_at, complaint_at, delivery_at, reject_at, open_at, click_at,
-        rendering_failure_at, delivery_delay_at, subscription_at,
-        bounce_type, bounce_sub_type, coalesce(opens, 0), coalesce(clicks, 0)
+        {report_names},
+        {counter_names})
+    SELECT {report_names},
+        {counter_values}
     FROM UNNEST(
-        $11::uuid[], $12::text[], $13::text[], $14::bigint[], $15::text[], $16::text[], $17::text[],
-        $18::timestamptz[], $19::timestamptz[], $20::timestamptz[], $21::timestamptz[],
-        $22::timestamptz[], $23::timestamptz[], $24::timestamptz[], $25::timestamptz[],
-        $26::timestamptz[], $27::timestamptz[], $28::text[], $29::text[]
+        {report_parameters}
     ) AS report (
-        id, user_email, message_id, report_type, user_id, source_email, subject, send_at,
-        bounce_at, complaint_at, delivery_at, reject_at, open_at, click_at,
-        rendering_failure_at, delivery_delay_at, subscription_at, bounce_type, bounce_sub_type)
+        {report_names})
     LEFT JOIN counted ON counted.report_id = report.id
     ORDER BY id
     ON CONFLICT (id) DO UPDATE SET
-        report_type = GREATEST(held.report_type, excluded.report_type),
-        user_id = LEAST(held.user_id, excluded.user_id),
-        source_email = LEAST(held.source_email, excluded.source_email),
-        subject = LEAST(held.subject, excluded.subject),
-        send_at = LEAST(held.send_at, excluded.send_at),
-        bounce_at = LEAST(held.bounce_at, excluded.bounce_at),
-        complaint_at = LEAST(held.complaint_at, excluded.complaint_at),
-        delivery_at = LEAST(held.delivery_at, excluded.delivery_at),
-        reject_at = LEAST(held.reject_at, excluded.reject_at),
-        open_at = LEAST(held.open_at, excluded.open_at),
-        click_at = LEAST(held.click_at, excluded.click_at),
-        rendering_failure_at = LEAST(held.rendering_failure_at, excluded.rendering_failure_at),
-        delivery_delay_at = LEAST(held.delivery_delay_at, excluded.delivery_delay_at),
-        subscription_at = LEAST(held.subscription_at, excluded.subscription_at),
-        bounce_type = CASE {schema}.aws_report_bounce_order(held.bounce_type, excluded.bounce_type)
-            WHEN -1 THEN excluded.bounce_type
-            ELSE held.bounce_type END,
-        bounce_sub_type = CASE {schema}.aws_report_bounce_order(held.bounce_type, excluded.bounce_type)
-            WHEN -1 THEN excluded.bounce_sub_type
-            WHEN 1 THEN held.bounce_sub_type
-            ELSE LEAST(held.bounce_sub_type, excluded.bounce_sub_type) END,
-        open_count = held.open_count + excluded.open_count,
-        click_count = held.click_count + excluded.click_count
+        {updates}
     -- A plain duplicate costs a look, not a row version.
-    WHERE excluded.open_count > 0
-        OR excluded.click_count > 0
-        OR excluded.report_type > held.report_type
-        OR LEAST(held.user_id, excluded.user_id) IS DISTINCT FROM held.user_id
-        OR LEAST(held.source_email, excluded.source_email) IS DISTINCT FROM held.source_email
-        OR LEAST(held.subject, excluded.subject) IS DISTINCT FROM held.subject
-        OR LEAST(held.send_at, excluded.send_at) IS DISTINCT FROM held.send_at
-        OR LEAST(held.bounce_at, excluded.bounce_at) IS DISTINCT FROM held.bounce_at
-        OR LEAST(held.complaint_at, excluded.complaint_at) IS DISTINCT FROM held.complaint_at
-        OR LEAST(held.delivery_at, excluded.delivery_at) IS DISTINCT FROM held.delivery_at
-        OR LEAST(held.reject_at, excluded.reject_at) IS DISTINCT FROM held.reject_at
-        OR LEAST(held.open_at, excluded.open_at) IS DISTINCT FROM held.open_at
-        OR LEAST(held.click_at, excluded.click_at) IS DISTINCT FROM held.click_at
-        OR LEAST(held.rendering_failure_at, excluded.rendering_failure_at) IS DISTINCT FROM held.rendering_failure_at
-        OR LEAST(held.delivery_delay_at, excluded.delivery_delay_at) IS DISTINCT FROM held.delivery_delay_at
-        OR LEAST(held.subscription_at, excluded.subscription_at) IS DISTINCT FROM held.subscription_at
-        OR CASE {schema}.aws_report_bounce_order(held.bounce_type, excluded.bounce_type)
-            WHEN -1 THEN true
-            WHEN 1 THEN false
-            ELSE LEAST(held.bounce_sub_type, excluded.bounce_sub_type) IS DISTINCT FROM held.bounce_sub_type END
+    WHERE {changes}
     RETURNING id
 )
 SELECT (SELECT count(*) FROM inserted), (SELECT count(*) FROM folded)

@@ -22,7 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("queue", &["causes"]),
     ("trust", &["causes", "decode"]),
     ("store", &["batch", "decode", "postgres", "row"]),
-    ("schema", &["backoff", "postgres"]),
+    ("schema", &["backoff", "postgres", "row"]),
     ("retention", &["postgres", "schema", "store"]),
     ("baseline", &["decode", "postgres", "row", "store"]),
     ("replay", &["backoff", "decode", "halves", "row", "store"]),

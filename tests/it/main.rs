@@ -11,6 +11,7 @@ mod backfill;
 mod baseline;
 mod bounds;
 mod cli;
+mod columns;
 mod contract;
 mod crash;
 mod crash_points;
