@@ -49,7 +49,8 @@ impl Store {
         let mut connection = self.pool.acquire().await?;
         let mut transaction = self.begin(&mut connection).await?;
         let elected: bool = sqlx::query_scalar(
-            "SELECT pg_try_advisory_xact_lock(hashtext('ses-reports backfill'), hashtext($1))",
+            "-- ses-reports: elect who backfills
+            SELECT pg_try_advisory_xact_lock(hashtext('ses-reports backfill'), hashtext($1))",
         )
         .persistent(self.prepared)
         .bind(self.schema.as_str())
@@ -63,7 +64,8 @@ impl Store {
         };
         name.clone_from(&next);
         let step = format!(
-            "SELECT next_position, rows_done FROM {}.\"aws_report_backfill_{name}\"($1, $2)",
+            "-- ses-reports: backfill a batch
+            SELECT next_position, rows_done FROM {}.\"aws_report_backfill_{name}\"($1, $2)",
             self.schema.quoted()
         );
         let (next_position, done): (Option<String>, i64) = sqlx::query_as(AssertSqlSafe(step))
@@ -73,7 +75,8 @@ impl Store {
             .fetch_one(&mut *transaction)
             .await?;
         let progress = format!(
-            "UPDATE {}.aws_report_backfill SET position = $2, rows_done = rows_done + $3, updated_at = now(),
+            "-- ses-reports: note the position of a backfill
+            UPDATE {}.aws_report_backfill SET position = $2, rows_done = rows_done + $3, updated_at = now(),
                 last_error = NULL, finished_at = CASE WHEN $2 IS NULL THEN now() END WHERE name = $1",
             self.schema.quoted()
         );
@@ -94,7 +97,8 @@ impl Store {
         connection: &mut PgConnection,
     ) -> Result<Option<(String, Option<String>)>, Error> {
         let sql = format!(
-            "SELECT name::text, position FROM {schema}.aws_report_backfill
+            "-- ses-reports: find a backfill to go on with
+            SELECT name::text, position FROM {schema}.aws_report_backfill
             WHERE finished_at IS NULL AND name ~ '^[a-z0-9_]+$'
                 AND to_regprocedure(format('{schema}.aws_report_backfill_%s(text, integer)', name)) IS NOT NULL
             ORDER BY started_at, name LIMIT 1",
@@ -110,7 +114,8 @@ impl Store {
         let mut connection = self.pool.acquire().await?;
         let mut transaction = self.begin(&mut connection).await?;
         let note = format!(
-            "UPDATE {}.aws_report_backfill SET last_error = $2, updated_at = now() WHERE name = $1",
+            "-- ses-reports: note the failure of a backfill
+            UPDATE {}.aws_report_backfill SET last_error = $2, updated_at = now() WHERE name = $1",
             self.schema.quoted()
         );
         // A refusal may quote values: only its code is kept.

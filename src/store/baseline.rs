@@ -54,7 +54,8 @@ impl HandMadeTables {
     /// When PostgreSQL cannot be asked.
     pub async fn report_types(&mut self) -> Result<Vec<(String, String)>, sqlx::Error> {
         let sql = format!(
-            "SELECT id::text, report_name::text FROM {} WHERE id IS NOT NULL AND report_name IS NOT NULL",
+            "-- ses-reports: read report types made by hand
+            SELECT id::text, report_name::text FROM {} WHERE id IS NOT NULL AND report_name IS NOT NULL",
             self.table("aws_report_type")
         );
         sqlx::query_as(AssertSqlSafe(sql)).fetch_all(&mut self.connection).await
@@ -66,7 +67,8 @@ impl HandMadeTables {
     /// When PostgreSQL cannot be asked.
     pub async fn counts(&mut self) -> Result<(i64, i64), sqlx::Error> {
         let sql = format!(
-            "SELECT (SELECT count(*) FROM {}), (SELECT count(*) FROM {})",
+            "-- ses-reports: count rows made by hand
+            SELECT (SELECT count(*) FROM {}), (SELECT count(*) FROM {})",
             self.table("aws_reports"),
             self.table("aws_report_detail")
         );
@@ -78,7 +80,10 @@ impl HandMadeTables {
     /// # Errors
     /// When PostgreSQL cannot be asked.
     pub async fn count_ours(&mut self, ours: &SchemaName) -> Result<u64, sqlx::Error> {
-        let sql = format!("SELECT count(*) FROM {}.aws_reports", ours.quoted());
+        let sql = format!(
+            "-- ses-reports: count reports\nSELECT count(*) FROM {}.aws_reports",
+            ours.quoted()
+        );
         let count: i64 =
             sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&mut self.connection).await?;
         Ok(count.unsigned_abs())
@@ -89,8 +94,10 @@ impl HandMadeTables {
     /// # Errors
     /// When PostgreSQL cannot be asked.
     pub async fn reports(&mut self) -> Result<Rows<'_>, sqlx::Error> {
-        let sql =
-            format!("SELECT row_to_json(r)::text, NULL FROM {} AS r", self.table("aws_reports"));
+        let sql = format!(
+            "-- ses-reports: read reports made by hand\nSELECT row_to_json(r)::text, NULL FROM {} AS r",
+            self.table("aws_reports")
+        );
         self.open(&sql).await
     }
 
@@ -101,7 +108,8 @@ impl HandMadeTables {
     pub async fn details(&mut self) -> Result<Rows<'_>, sqlx::Error> {
         let sql = format!(
             // Not jsonb, which refuses what json and text hold: NUL escapes.
-            "SELECT row_to_json(d)::text, row_to_json(r)::text
+            "-- ses-reports: read details made by hand
+            SELECT row_to_json(d)::text, row_to_json(r)::text
             FROM {} AS d LEFT JOIN (SELECT DISTINCT ON (id::text) * FROM {}) AS r
                 ON r.id::text = d.report_id::text",
             self.table("aws_report_detail"),
@@ -114,7 +122,8 @@ impl HandMadeTables {
         let mut transaction = self.connection.begin().await?;
         // Times are told in UTC, and the whole is read, so the fastest plan is that for all of it.
         let declare = format!(
-            "SET LOCAL TimeZone = 'UTC'; SET LOCAL cursor_tuple_fraction = 1;
+            "-- ses-reports: open tables made by hand
+            SET LOCAL TimeZone = 'UTC'; SET LOCAL cursor_tuple_fraction = 1;
             DECLARE legacy NO SCROLL CURSOR FOR {sql}"
         );
         sqlx::raw_sql(AssertSqlSafe(declare)).execute(&mut *transaction).await?;
@@ -128,7 +137,8 @@ impl HandMadeTables {
     /// When PostgreSQL cannot be asked, or refuses.
     pub async fn finish(&mut self, ours: &SchemaName, rows: u64) -> Result<(), sqlx::Error> {
         let sql = format!(
-            "INSERT INTO {}.aws_report_backfill (name, rows_done, finished_at) VALUES ('baseline', $1, now())
+            "-- ses-reports: note that tables made by hand are adopted
+            INSERT INTO {}.aws_report_backfill (name, rows_done, finished_at) VALUES ('baseline', $1, now())
             ON CONFLICT (name) DO UPDATE SET rows_done = $1, updated_at = now(), finished_at = now()",
             ours.quoted()
         );
@@ -147,7 +157,8 @@ impl Store {
     /// As [`Store::write`].
     pub async fn keep_created_at(&self, was: &[(Uuid, OffsetDateTime)]) -> Result<(), Error> {
         let sql = format!(
-            "UPDATE {}.aws_reports AS held SET created_at = was.created_at
+            "-- ses-reports: keep when reports were made
+            UPDATE {}.aws_reports AS held SET created_at = was.created_at
             FROM (SELECT id, min(created_at) AS created_at FROM UNNEST($1::uuid[], $2::timestamptz[])
                 AS was (id, created_at) GROUP BY id) AS was
             WHERE held.id = was.id AND was.created_at < held.created_at",
@@ -167,7 +178,8 @@ impl Rows<'_> {
     /// # Errors
     /// When PostgreSQL cannot be asked.
     pub async fn next(&mut self) -> Result<Vec<DetailAndReport>, sqlx::Error> {
-        let fetch = format!("FETCH FORWARD {FETCH} FROM legacy");
+        let fetch =
+            format!("-- ses-reports: fetch rows made by hand\nFETCH FORWARD {FETCH} FROM legacy");
         let rows: Vec<(String, Option<String>)> = sqlx::query_as(AssertSqlSafe(fetch))
             .persistent(false)
             .fetch_all(&mut *self.transaction)

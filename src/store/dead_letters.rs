@@ -77,29 +77,36 @@ macro_rules! selected {
     };
 }
 
-macro_rules! line {
+macro_rules! line_columns {
     () => {
-        "SELECT id, received_at, reason, coalesce(source, 'sqs') AS source, octet_length(body) AS bytes "
+        "id, received_at, reason, coalesce(source, 'sqs') AS source, octet_length(body) AS bytes "
     };
 }
 
-const LIST: &str = concat!(line!(), selected!(), "ORDER BY received_at DESC, id DESC LIMIT $6");
+const LIST: &str = concat!(
+    "-- ses-reports: list dead letters\nSELECT ",
+    line_columns!(),
+    selected!(),
+    "ORDER BY received_at DESC, id DESC LIMIT $6"
+);
 const PAGE: &str = concat!(
-    line!(),
+    "-- ses-reports: list the next dead letters\nSELECT ",
+    line_columns!(),
     selected!(),
     "AND ($7::timestamptz IS NULL OR (received_at, id) > ($7, $8)) ORDER BY received_at, id LIMIT $6"
 );
 const REASONS: &str = concat!(
-    "SELECT reason, count(*) ",
+    "-- ses-reports: count dead letters by reason\nSELECT reason, count(*) ",
     selected!(),
     "GROUP BY reason ORDER BY count(*) DESC, reason"
 );
-const BETWEEN: &str = "
+const BETWEEN: &str = "-- ses-reports: find a dead letter by its short id
     SELECT id FROM {schema}.aws_report_dead_letter WHERE id >= $1 AND id <= $2 ORDER BY id LIMIT 2";
-const WHOLE: &str = "
+const WHOLE: &str = "-- ses-reports: read dead letters
     SELECT id, received_at, reason, detail, coalesce(source, 'sqs') AS source, sqs_message_id, sent_at, receive_count, body
     FROM {schema}.aws_report_dead_letter WHERE id = ANY($1) ORDER BY received_at, id";
-const REMOVE: &str = "DELETE FROM {schema}.aws_report_dead_letter WHERE id = ANY($1)";
+const REMOVE: &str = "-- ses-reports: delete dead letters
+    DELETE FROM {schema}.aws_report_dead_letter WHERE id = ANY($1)";
 
 impl Selection {
     fn bind<T>(
@@ -217,7 +224,7 @@ impl Store {
     pub async fn clock(&self) -> Result<OffsetDateTime, Error> {
         let mut connection = self.pool.acquire().await?;
         let mut transaction = self.begin(&mut connection).await?;
-        let now = sqlx::query_scalar("SELECT clock_timestamp()")
+        let now = sqlx::query_scalar("-- ses-reports: ask the clock\nSELECT clock_timestamp()")
             .persistent(self.prepared)
             .fetch_one(&mut *transaction)
             .await?;

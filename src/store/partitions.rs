@@ -32,7 +32,10 @@ pub async fn ensure(
     schema: &SchemaName,
     month: Date,
 ) -> Result<Ensured, sqlx::Error> {
-    let sql = format!("SELECT {}.aws_report_detail_ensure($1)", schema.quoted());
+    let sql = format!(
+        "-- ses-reports: ensure a month\nSELECT {}.aws_report_detail_ensure($1)",
+        schema.quoted()
+    );
     // Once a month and process: not worth a prepared statement, which a pooler may not keep.
     let created: Option<bool> = sqlx::query_scalar(AssertSqlSafe(sql))
         .persistent(false)

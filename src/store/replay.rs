@@ -49,26 +49,27 @@ pub struct Sums {
     pub expired_events: i64,
 }
 
-const HOLD: &str =
-    "SELECT finished_at IS NOT NULL FROM {schema}.aws_report_replay WHERE id = $1 FOR UPDATE";
-const BEGIN: &str = "
+const HOLD: &str = "-- ses-reports: hold a replay
+    SELECT finished_at IS NOT NULL FROM {schema}.aws_report_replay WHERE id = $1 FOR UPDATE";
+const BEGIN: &str = "-- ses-reports: begin a replay
     INSERT INTO {schema}.aws_report_replay AS held (id, source, run) VALUES ($1, $2, $3)
     ON CONFLICT (id) DO UPDATE SET source = excluded.source, run = excluded.run,
         started_at = CASE WHEN $4 THEN now() ELSE held.started_at END,
         resumed_at = CASE WHEN NOT $4 THEN now() END, finished_at = NULL, bodies = NULL, with_events = NULL,
         acknowledged = NULL, dead_letters = NULL, new_dead_letters = NULL, new_events = NULL,
         known_events = NULL, expired_events = NULL";
-const FORGET: &str = "DELETE FROM {schema}.aws_report_replay_part WHERE replay_id = $1";
-const DONE: &str = "
+const FORGET: &str = "-- ses-reports: forget the parts of a replay
+    DELETE FROM {schema}.aws_report_replay_part WHERE replay_id = $1";
+const DONE: &str = "-- ses-reports: read the parts of a replay
     SELECT file, first_body, bodies, is_last FROM {schema}.aws_report_replay_part
     WHERE replay_id = $1 ORDER BY file, first_body";
-const SUM: &str = "
+const SUM: &str = "-- ses-reports: sum the parts of a replay
     SELECT coalesce(sum(bodies), 0)::bigint AS bodies, coalesce(sum(with_events), 0)::bigint AS with_events,
         coalesce(sum(acknowledged), 0)::bigint AS acknowledged, coalesce(sum(dead_letters), 0)::bigint AS dead_letters,
         coalesce(sum(new_dead_letters), 0)::bigint AS new_dead_letters, coalesce(sum(new_events), 0)::bigint AS new_events,
         coalesce(sum(known_events), 0)::bigint AS known_events, coalesce(sum(expired_events), 0)::bigint AS expired_events
     FROM {schema}.aws_report_replay_part WHERE replay_id = $1";
-const FINISH: &str = "
+const FINISH: &str = "-- ses-reports: finish a replay
     UPDATE {schema}.aws_report_replay SET finished_at = now(), bodies = $3, with_events = $4, acknowledged = $5,
         dead_letters = $6, new_dead_letters = $7, new_events = $8, known_events = $9, expired_events = $10
     WHERE id = $1 AND run = $2";

@@ -37,6 +37,7 @@ mod roles;
 mod rules;
 mod schema;
 mod ses;
+mod statements;
 mod store;
 mod stream;
 mod support;
