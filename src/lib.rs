@@ -27,7 +27,7 @@
 //! 5. Decoding does no I/O. Only the store speaks SQL to the report tables; only the schema module
 //!    runs DDL (`tests/it/layers.rs`).
 //! 6. Memory is bounded: a slow database slows the polling, never grows a queue in RAM
-//!    (`worker/pending.rs`).
+//!    (`worker/flow/budget.rs`).
 
 pub mod backoff;
 pub mod baseline;
@@ -38,6 +38,7 @@ pub mod config;
 pub mod decode;
 pub mod halves;
 pub mod http;
+mod https;
 pub mod metrics;
 pub mod postgres;
 pub mod queue;

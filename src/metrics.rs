@@ -68,7 +68,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         (DETAILS_EXPIRED, "Detail rows that were not stored, because they are no longer kept"),
         (
             RECEIVE_FAILURES,
-            "Receives that failed, by what helps: time (unavailable) or a person (refused)",
+            "Receives that failed, by what helps: time (transient) or a person (permanent)",
         ),
         (WRITE_FAILURES, "Transactions that failed and are tried again"),
     ] {

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, MessageSystemAttributeName};
 use clap::ValueEnum;
-use ses_reports::queue::{LONGEST_WAIT, Queue};
+use ses_reports::queue::{Boundless, LONGEST_WAIT, Queue};
 use tokio::task::JoinSet;
 
 /// Whose calls are made.
@@ -41,7 +41,7 @@ pub async fn run(by: Calls, pollers: u16) -> Result<()> {
             }
         }
         Calls::Worker => {
-            let queue = Queue::new(url, Duration::from_secs(30), LONGEST_WAIT).await;
+            let queue = Queue::new(url, Duration::from_secs(30), LONGEST_WAIT).await?;
             for _ in 0..pollers {
                 loops.spawn(by_worker(queue.clone()));
             }
@@ -55,7 +55,7 @@ pub async fn run(by: Calls, pollers: u16) -> Result<()> {
 
 async fn by_worker(queue: Queue) -> Result<()> {
     loop {
-        let messages = queue.receive().await?;
+        let messages = queue.receive(&mut Boundless).await?;
         let handles: Vec<&str> =
             messages.iter().map(|message| message.receipt_handle.as_str()).collect();
         if !handles.is_empty() {

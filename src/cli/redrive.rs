@@ -12,7 +12,7 @@ use super::connect::connect;
 use super::exit::{FAILED, Failure, USAGE, failed};
 use super::progress::{self, State};
 use crate::config::{DatabaseArgs, RulesArgs, TrustArgs};
-use crate::queue::{Queue, SHORT_WAIT, Trouble};
+use crate::queue::{self, ErrorKind, Queue, SHORT_WAIT};
 use crate::worker::{Summary, WorkerSettings};
 use crate::{shutdown, trust, worker};
 
@@ -63,7 +63,7 @@ const ASK_EVERY: Duration = Duration::from_secs(2);
 
 fn settings(trust: trust::Settings) -> WorkerSettings {
     WorkerSettings {
-        pollers: 4,
+        pollers: 128,
         writers: 2,
         batch_rows: 500,
         batch_bytes: 8 * 1024 * 1024,
@@ -81,11 +81,12 @@ pub(super) async fn run(args: &RedriveArgs) -> Result<(), Failure> {
     let url = url(args)?;
     let settings = settings(args.trust.check()?);
     let stop = shutdown::on_signals().map_err(failed)?;
-    let queue = Queue::new(url, VISIBILITY, SHORT_WAIT).await;
-    let attributes = queue.attributes().await.map_err(|error| Failure {
-        code: if error.trouble == Trouble::Refused { USAGE } else { FAILED },
+    let unusable = |error: queue::Error| Failure {
+        code: if error.kind == ErrorKind::Permanent { USAGE } else { FAILED },
         line: format!("--from: {error}"),
-    })?;
+    };
+    let queue = Queue::new(url, VISIBILITY, SHORT_WAIT).await.map_err(unusable)?;
+    let attributes = queue.attributes().await.map_err(unusable)?;
     if attributes.has_redrive {
         tracing::warn!(
             "{} has a dead-letter queue of its own: is it one? It is drained all the same, as a worker does",

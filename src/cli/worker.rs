@@ -16,7 +16,7 @@ use super::exit::{FAILED, Failure, USAGE, failed};
 use super::{answer, until_signal};
 use crate::config::{Database, DatabaseArgs, HttpArgs, RulesArgs, WorkerArgs};
 use crate::http::Probes;
-use crate::queue::{LONGEST_WAIT, Queue, SHORT_WAIT, Trouble};
+use crate::queue::{self, ErrorKind, LONGEST_WAIT, Queue, SHORT_WAIT};
 use crate::schema::Schema;
 use crate::store::{self, Store};
 use crate::worker::WorkerSettings;
@@ -194,11 +194,12 @@ async fn prepare(
     // them end.
     let wait = if settings.exit_when_idle.is_some() { SHORT_WAIT } else { LONGEST_WAIT };
     probes.starting("asking SQS about the queue");
-    let queue = Queue::new(queue_url, visibility, wait).await;
-    let attributes = queue.attributes().await.map_err(|error| Failure {
-        code: if error.trouble == Trouble::Refused { USAGE } else { FAILED },
+    let unusable = |error: queue::Error| Failure {
+        code: if error.kind == ErrorKind::Permanent { USAGE } else { FAILED },
         line: format!("SQS_QUEUE_URL: {error}"),
-    })?;
+    };
+    let queue = Queue::new(queue_url, visibility, wait).await.map_err(unusable)?;
+    let attributes = queue.attributes().await.map_err(unusable)?;
     if !attributes.has_redrive {
         tracing::warn!(
             "the queue has no redrive policy: a message that cannot even be stored as a dead letter would come for ever"

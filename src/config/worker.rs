@@ -42,9 +42,9 @@ pub struct WorkerArgs {
     #[arg(long, env, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub exit_when_idle: Option<u64>,
 
-    /// The most long polls at once. There is one while the queue is quiet, and more while receives come
-    /// back full
-    #[arg(long, env, default_value_t = 16, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=128))]
+    /// The most long polls at once. There is one while the queue is quiet, and as many as are needed
+    /// while receives come back nearly full
+    #[arg(long, env, default_value_t = 128, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=512))]
     pub pollers: u16,
 
     /// How many transactions write at once
@@ -68,7 +68,7 @@ pub struct WorkerArgs {
     pub max_in_flight: u32,
 
     /// About the most bytes of message bodies that are held between receive and delete. Each open poll
-    /// reserves 2.5 MiB of them
+    /// reserves what receives have weighed lately
     #[arg(long, env, default_value_t = 67_108_864, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1_048_576..))]
     pub max_in_flight_bytes: u32,
 

@@ -1,24 +1,29 @@
 //! The SQS queue: receive, delete, change visibility. Batches of ten, positional entry ids,
 //! partial failures read.
 
+mod clients;
 mod error;
-mod lean;
+mod fast_path;
+mod message;
+mod region;
 mod wire;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use aws_sdk_sqs::Client;
-use aws_sdk_sqs::config::retry::RetryConfig;
-use aws_sdk_sqs::config::timeout::TimeoutConfig;
+use aws_config::ConfigLoader;
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{
     BatchResultErrorEntry, ChangeMessageVisibilityBatchRequestEntry,
     DeleteMessageBatchRequestEntry, MessageSystemAttributeName, QueueAttributeName,
 };
-use time::OffsetDateTime;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
-pub use error::{Error, Trouble};
-use lean::{Borrower, Failed, Lender};
+use clients::{Clients, Line, Settings};
+pub use error::{Error, ErrorKind};
+use fast_path::Answer;
+pub use message::{Attributes, FailedEntry, Message};
 
 /// The most messages of any SQS call (AWS SQS API reference).
 pub const MOST_PER_CALL: usize = 10;
@@ -26,169 +31,149 @@ pub const MOST_PER_CALL: usize = 10;
 pub const LONGEST_WAIT: Duration = Duration::from_secs(20);
 /// A wait that is so short that a worker that stops lets it end.
 pub const SHORT_WAIT: Duration = Duration::from_secs(1);
+/// The longest visibility timeout of SQS: 12 hours.
+pub const LONGEST_VISIBILITY: u32 = 43_200;
 /// How long an answer may take beyond the wait that we asked for. The SDK alone waits for ever on
 /// a server that accepts and never answers.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// The longest visibility timeout of SQS: 12 hours.
-pub const LONGEST_VISIBILITY: u32 = 43_200;
+/// Ten messages of 1 MiB, the most that SQS takes.
+const LARGEST_RECEIVE: usize = MOST_PER_CALL * 1024 * 1024;
+/// How often at most the AWS settings are read anew.
+const RENEW_EVERY: Duration = Duration::from_secs(5);
+
+/// Room for what a receive brings.
+pub trait Room {
+    /// Waits until so many bytes may be read.
+    fn admit(&mut self, bytes: usize) -> impl Future<Output = ()> + Send;
+}
+
+/// Whatever it brings.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Boundless;
+
+impl Room for Boundless {
+    async fn admit(&mut self, _bytes: usize) {}
+}
 
 /// One queue.
 #[derive(Debug, Clone)]
-pub struct Queue {
-    /// Receives are not retried inside the SDK: the pollers back off together.
-    receiving: Line,
-    acting: Line,
+pub struct Queue(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     url: String,
     visibility: Duration,
     wait: Duration,
+    settings: Settings,
+    clients: RwLock<Arc<Clients>>,
+    /// When the clients were made anew.
+    renewed: Mutex<Option<Instant>>,
 }
 
-/// A client of the SDK, and what it lends to lean calls.
-#[derive(Debug, Clone)]
-struct Line {
-    sdk: Client,
-    lender: Arc<Lender>,
-}
-
-impl Line {
-    /// The answer of a lean call, read; `None` where the SDK has to be asked.
-    ///
-    /// # Errors
-    /// When there was no answer in time.
-    async fn lean<T>(
-        &self,
-        action: &'static str,
-        body: serde_json::Result<Vec<u8>>,
-        patience: Duration,
-        read: impl FnOnce(&[u8]) -> serde_json::Result<T>,
-    ) -> Result<Option<T>, Error> {
-        let (Some(lent), Ok(body)) = (self.lender.lent(), body) else {
-            return Ok(None);
-        };
-        match lent.call(action, body, patience).await {
-            Ok(answer) => {
-                if let Ok(read) = read(&answer.into_bytes()) {
-                    return Ok(Some(read));
-                }
-            }
-            Err(Failed::Silence) => {
-                self.lender.trust(false);
-                return Err(Error::silence(patience));
-            }
-            Err(Failed::Otherwise) => {}
-        }
-        self.lender.trust(false);
-        Ok(None)
+/// The answer of a call past the SDK, read; `None` where the SDK has to be asked.
+///
+/// # Errors
+/// When there was no answer in time.
+async fn fast<T>(
+    line: &Line,
+    action: &'static str,
+    body: serde_json::Result<Vec<u8>>,
+    patience: Duration,
+    room: &mut impl Room,
+    read: impl FnOnce(&[u8]) -> serde_json::Result<T>,
+) -> Result<Option<T>, Error> {
+    let Ok(body) = body else {
+        return Ok(None);
+    };
+    match line.fast.call(action, body, patience, room, read).await {
+        Answer::Read(read) => Ok(Some(read)),
+        Answer::Silence => Err(Error::silence(patience)),
+        Answer::AskSdk => Ok(None),
     }
-}
-
-/// A received message.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Message {
-    /// SQS `MessageId`.
-    pub id: String,
-    /// What to delete it with: valid for this receive.
-    pub receipt_handle: String,
-    /// The body as it came.
-    pub body: String,
-    /// `SentTimestamp`.
-    pub sent_at: Option<OffsetDateTime>,
-    /// `ApproximateReceiveCount`.
-    pub receive_count: Option<i32>,
-}
-
-impl std::fmt::Debug for Message {
-    // A body holds addresses: it never reaches a log.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Message")
-            .field("id", &self.id)
-            .field("body_bytes", &self.body.len())
-            .field("receive_count", &self.receive_count)
-            .finish_non_exhaustive()
-    }
-}
-
-/// An entry of a batch call that SQS did not carry out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FailedEntry {
-    /// Its place in the call.
-    pub index: usize,
-    /// SQS's code.
-    pub code: String,
-    /// Whether trying again is pointless: the handle is stale, so the message will come again or
-    /// is gone.
-    pub is_final: bool,
-}
-
-impl FailedEntry {
-    /// From an entry's id, which is its place, and SQS's code.
-    fn of(id: &str, code: &str) -> Option<Self> {
-        Some(Self {
-            index: id.parse().ok()?,
-            is_final: ["ReceiptHandleIsInvalid", "MessageNotInflight", "InvalidParameterValue"]
-                .iter()
-                .any(|known| code.ends_with(known)),
-            code: code.to_owned(),
-        })
-    }
-}
-
-/// What a worker wants to know about its queue at start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attributes {
-    /// Messages that wait, roughly.
-    pub visible: u64,
-    /// Messages that somebody has received and not yet deleted, roughly.
-    pub hidden: u64,
-    /// Whether a dead-letter queue is set.
-    pub has_redrive: bool,
 }
 
 impl Queue {
-    /// A queue by its URL. Region, credentials and endpoint come from the usual `AWS_*` variables.
-    /// `visibility` is how long a received message stays hidden from others, `wait` how long a
-    /// receive waits for a first message, [`LONGEST_WAIT`] at most.
-    pub async fn new(url: String, visibility: Duration, wait: Duration) -> Self {
-        let shared = aws_config::defaults(aws_config::BehaviorVersion::latest()).load().await;
-        let with = |attempt: Duration, retry: RetryConfig| {
-            let timeouts = TimeoutConfig::builder()
-                .connect_timeout(CONNECT_TIMEOUT)
-                .operation_attempt_timeout(attempt)
-                .build();
-            let lender = Arc::new(Lender::default());
-            let config = aws_sdk_sqs::config::Builder::from(&shared)
-                .timeout_config(timeouts)
-                .retry_config(retry)
-                .interceptor(Borrower(Arc::clone(&lender)))
-                .build();
-            Line { sdk: Client::from_conf(config), lender }
+    /// A queue by its URL. Credentials and endpoint come from the usual `AWS_*` settings, and the region
+    /// where the URL does not name it. `visibility` is how long a received message stays hidden from
+    /// others, `wait` how long a receive waits for a first message, [`LONGEST_WAIT`] at most.
+    ///
+    /// # Errors
+    /// When one of the settings is missing or wrong.
+    pub async fn new(url: String, visibility: Duration, wait: Duration) -> Result<Self, Error> {
+        Self::with(url, visibility, wait, |settings| settings).await
+    }
+
+    /// The same with other AWS settings than those of the environment.
+    ///
+    /// # Errors
+    /// When one of the settings is missing or wrong.
+    pub async fn with(
+        url: String,
+        visibility: Duration,
+        wait: Duration,
+        settings: impl Fn(ConfigLoader) -> ConfigLoader + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        let settings = Settings::new(settings);
+        let clients = RwLock::new(Arc::new(Clients::load(&settings, &url, wait).await?));
+        let renewed = Mutex::default();
+        Ok(Self(Arc::new(Inner { url, visibility, wait, settings, clients, renewed })))
+    }
+
+    fn clients(&self) -> Arc<Clients> {
+        Arc::clone(&self.0.clients.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What an error means. Where SQS does not take the credentials, the settings are read anew, since the
+    /// SDK reads a file with credentials once: the next calls are made with what it holds now.
+    async fn failed<E, R: 'static>(&self, error: SdkError<E, R>) -> Error
+    where
+        E: ProvideErrorMetadata + std::error::Error + 'static,
+        SdkError<E, R>: std::error::Error,
+    {
+        let error = Error::from_sdk(&error);
+        if error.concerns_credentials {
+            self.renew(&error).await;
+        }
+        error
+    }
+
+    async fn renew(&self, error: &Error) {
+        // Whoever finds it locked fails beside the one who renews.
+        let Ok(mut renewed) = self.0.renewed.try_lock() else {
+            return;
         };
-        Self {
-            receiving: with(wait + ANSWER_TIMEOUT, RetryConfig::disabled()),
-            acting: with(ANSWER_TIMEOUT, RetryConfig::standard()),
-            url,
-            visibility,
-            wait,
+        if renewed.is_some_and(|last| last.elapsed() < RENEW_EVERY) {
+            return;
+        }
+        *renewed = Some(Instant::now());
+        match Clients::load(&self.0.settings, &self.0.url, self.0.wait).await {
+            Ok(clients) => {
+                tracing::warn!(%error, "SQS does not take the credentials; the AWS settings are read anew");
+                let mut held = self.0.clients.write().unwrap_or_else(PoisonError::into_inner);
+                *held = Arc::new(clients);
+            }
+            Err(wrong) => {
+                tracing::warn!(%error, %wrong, "SQS does not take the credentials, and the AWS settings cannot be read");
+            }
         }
     }
 
     /// Its name: where its URL ends.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.url.trim_end_matches('/').rsplit('/').next().unwrap_or(&self.url)
+        self.0.url.trim_end_matches('/').rsplit('/').next().unwrap_or(&self.0.url)
     }
 
     /// How long a receive waits for a first message.
     #[must_use]
     pub fn wait(&self) -> Duration {
-        self.wait
+        self.0.wait
     }
 
     /// How long a received message stays hidden.
     #[must_use]
     pub fn visibility(&self) -> Duration {
-        self.visibility
+        self.0.visibility
     }
 
     /// Asks for what a worker wants to know at start; fails where the queue cannot be used.
@@ -197,16 +182,20 @@ impl Queue {
     /// See [`Error`].
     pub async fn attributes(&self) -> Result<Attributes, Error> {
         let answer = self
+            .clients()
             .acting
             .sdk
             .get_queue_attributes()
-            .queue_url(&self.url)
+            .queue_url(&self.0.url)
             .attribute_names(QueueAttributeName::ApproximateNumberOfMessages)
             .attribute_names(QueueAttributeName::ApproximateNumberOfMessagesNotVisible)
             .attribute_names(QueueAttributeName::RedrivePolicy)
             .send()
-            .await
-            .map_err(|error| Error::from_sdk(&error))?;
+            .await;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.failed(error).await),
+        };
         let attributes = answer.attributes.unwrap_or_default();
         let count = |name| attributes.get(&name).and_then(|count| count.parse().ok()).unwrap_or(0);
         Ok(Attributes {
@@ -216,32 +205,39 @@ impl Queue {
         })
     }
 
-    /// One long poll: up to ten messages, none when the wait is over. Not retried.
+    /// One long poll: up to ten messages, none when the wait is over. Not retried. What they weigh is
+    /// told to `room` before they are read.
     ///
     /// # Errors
     /// See [`Error`]. An empty answer is none.
-    pub async fn receive(&self) -> Result<Vec<Message>, Error> {
-        let (wait, visibility) = (seconds(self.wait), seconds(self.visibility));
-        let body = wire::receive(&self.url, wait, visibility);
-        let patience = self.wait + ANSWER_TIMEOUT;
-        let lean = self.receiving.lean("AmazonSQS.ReceiveMessage", body, patience, wire::received);
-        if let Some(messages) = lean.await? {
+    pub async fn receive(&self, room: &mut impl Room) -> Result<Vec<Message>, Error> {
+        let clients = self.clients();
+        let line = &clients.receiving;
+        let (wait, visibility) = (seconds(self.0.wait), seconds(self.0.visibility));
+        let body = wire::receive(&self.0.url, wait, visibility);
+        let patience = self.0.wait + ANSWER_TIMEOUT;
+        let action = "AmazonSQS.ReceiveMessage";
+        if let Some(messages) = fast(line, action, body, patience, room, wire::received).await? {
             return Ok(messages);
         }
-        let answer = self
-            .receiving
+        // The SDK reads what comes, however much it is.
+        room.admit(LARGEST_RECEIVE).await;
+        let answer = line
             .sdk
             .receive_message()
-            .queue_url(&self.url)
+            .queue_url(&self.0.url)
             .max_number_of_messages(10)
             .wait_time_seconds(wait)
             .visibility_timeout(visibility)
             .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
             .message_system_attribute_names(MessageSystemAttributeName::SentTimestamp)
             .send()
-            .await
-            .map_err(|error| Error::from_sdk(&error))?;
-        self.receiving.lender.trust(true);
+            .await;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.failed(error).await),
+        };
+        line.fast.open();
         Ok(answer.messages.unwrap_or_default().into_iter().filter_map(message).collect())
     }
 
@@ -250,10 +246,14 @@ impl Queue {
     /// # Errors
     /// When the call as a whole failed: nothing is known about any of them.
     pub async fn delete(&self, receipt_handles: &[&str]) -> Result<Vec<FailedEntry>, Error> {
-        let body = wire::delete(&self.url, receipt_handles);
+        let clients = self.clients();
+        let line = &clients.acting;
+        let body = wire::delete(&self.0.url, receipt_handles);
         let action = "AmazonSQS.DeleteMessageBatch";
-        let lean = self.acting.lean(action, body, ANSWER_TIMEOUT, wire::not_deleted);
-        if let Some(failed) = lean.await? {
+        let room = &mut Boundless;
+        if let Some(failed) =
+            fast(line, action, body, ANSWER_TIMEOUT, room, wire::not_deleted).await?
+        {
             return Ok(failed);
         }
         let entries = receipt_handles.iter().enumerate().map(|(index, handle)| {
@@ -262,18 +262,20 @@ impl Queue {
                 .receipt_handle(*handle)
                 .build()
         });
-        let answer = self
-            .acting
+        let answer = line
             .sdk
             .delete_message_batch()
-            .queue_url(&self.url)
+            .queue_url(&self.0.url)
             .set_entries(Some(
                 entries.collect::<Result<_, _>>().map_err(|error| Error::from_build(&error))?,
             ))
             .send()
-            .await
-            .map_err(|error| Error::from_sdk(&error))?;
-        self.acting.lender.trust(true);
+            .await;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.failed(error).await),
+        };
+        line.fast.open();
         Ok(answer.failed.iter().filter_map(failed_entry).collect())
     }
 
@@ -294,16 +296,20 @@ impl Queue {
                 .build()
         });
         let answer = self
+            .clients()
             .acting
             .sdk
             .change_message_visibility_batch()
-            .queue_url(&self.url)
+            .queue_url(&self.0.url)
             .set_entries(Some(
                 entries.collect::<Result<_, _>>().map_err(|error| Error::from_build(&error))?,
             ))
             .send()
-            .await
-            .map_err(|error| Error::from_sdk(&error))?;
+            .await;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return Err(self.failed(error).await),
+        };
         Ok(answer.failed.iter().filter_map(failed_entry).collect())
     }
 }

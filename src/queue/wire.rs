@@ -1,4 +1,4 @@
-//! Bodies of the AWS JSON protocol for the lean calls: the fields of the SQS API reference.
+//! Bodies of the AWS JSON protocol for the calls of the fast path: the fields of the SQS API reference.
 
 use std::borrow::Cow;
 

@@ -2,25 +2,22 @@
 
 use std::time::Duration;
 
-use aws_smithy_http_client::Connector;
-use aws_smithy_http_client::tls::Provider;
-use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
-use aws_smithy_runtime_api::client::http::HttpConnector as _;
+use aws_smithy_runtime_api::client::http::{HttpConnector as _, SharedHttpConnector};
 use aws_smithy_runtime_api::http::Request;
 use http_body_util::{BodyExt as _, Limited};
 use tokio::time::timeout;
 
 use super::pin::CertificateUrl;
-use crate::causes;
+use crate::{causes, https};
 
 /// For connection, answer and body together.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A chain of certificates has some 8 KiB.
 const MOST_BYTES: usize = 64 * 1024;
 
-/// The HTTPS client of the AWS SDK: rustls, and the roots of this machine. It follows no redirect.
+/// Asks as the calls to SQS do; where that cannot be, says why each time.
 #[derive(Debug)]
-pub(super) struct Fetcher(Connector);
+pub(super) struct Fetcher(Result<SharedHttpConnector, String>);
 
 /// Why there is no certificate.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,8 +30,7 @@ pub(super) enum Failure {
 
 impl Fetcher {
     pub(super) fn new() -> Self {
-        let client = Connector::builder().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
-        Self(client.build())
+        Self(https::connector())
     }
 
     /// What is there, at most 64 KiB, within five seconds.
@@ -47,7 +43,8 @@ impl Fetcher {
     async fn answer(&self, url: &CertificateUrl) -> Result<Vec<u8>, Failure> {
         let request =
             Request::get(url.as_str()).map_err(|_error| Failure::NotThere("its URL is none"))?;
-        let answer = self.0.call(request).await;
+        let connector = self.0.as_ref().map_err(|error| Failure::Away(error.clone()))?;
+        let answer = connector.call(request).await;
         let answer = answer.map_err(|error| Failure::Away(causes::in_one_line(&error)))?;
         match answer.status().as_u16() {
             200 => {}
@@ -69,6 +66,7 @@ impl Fetcher {
 mod tests {
     use super::*;
     use crate::trust::pin::{Emulator, TopicArn};
+    use aws_smithy_http_client::proxy::ProxyConfig;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
@@ -119,5 +117,29 @@ mod tests {
         assert!(matches!(answer, Err(Failure::Away(_))), "{answer:?}");
         let visit = timeout(Duration::from_millis(50), elsewhere.accept()).await;
         assert!(visit.is_err(), "nobody came");
+    }
+
+    #[tokio::test]
+    async fn a_proxy_is_asked_to_connect_and_sees_no_more() {
+        let proxy = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = format!("http://{}", proxy.local_addr().expect("an address"));
+        let asked = tokio::spawn(async move {
+            let (mut stream, _) = proxy.accept().await.expect("a connection");
+            let mut request = vec![0; 4096];
+            let length = stream.read(&mut request).await.expect("a request");
+            let _ = stream.write_all(b"HTTP/1.1 502 -\r\ncontent-length: 0\r\n\r\n").await;
+            String::from_utf8_lossy(&request[..length]).into_owned()
+        });
+        let by_proxy = ProxyConfig::https(&*address).expect("a URL");
+        let fetcher = Fetcher(https::connector_by(None, by_proxy));
+        let topic: TopicArn = "arn:aws:sns:eu-west-1:123456789012:t".parse().expect("a topic");
+        let host = "sns.eu-west-1.amazonaws.com";
+        let pem = format!("https://{host}/SimpleNotificationService-{}.pem", "a".repeat(32));
+        let url = CertificateUrl::pinned(&pem, &topic, None).expect("SNS's");
+        let answer = fetcher.get(&url).await;
+        assert!(matches!(answer, Err(Failure::Away(_))), "{answer:?}");
+        let asked = asked.await.expect("the proxy was asked");
+        assert!(asked.starts_with(&format!("CONNECT {host}:443 HTTP/1.1\r\n")), "{asked}");
+        assert!(!asked.contains("pem"), "{asked}");
     }
 }

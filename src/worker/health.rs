@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::flow::gate::Gate;
-use super::flow::shared_backoff::SharedBackoff;
+use super::flow::shared_backoff::{Call, SharedBackoff};
 
 /// Longer than any wait of a healthy worker: a long poll with its time-out, a transaction with
 /// its own, the longest back-off.
@@ -25,8 +25,8 @@ impl Default for Health {
     fn default() -> Self {
         Self {
             gate: Gate::default(),
-            receiving: SharedBackoff::new("receive"),
-            deleting: SharedBackoff::new("delete"),
+            receiving: SharedBackoff::new(Call::Receive),
+            deleting: SharedBackoff::new(Call::Delete),
             last_beat: Mutex::new(Instant::now()),
         }
     }
@@ -49,14 +49,8 @@ impl Health {
     /// What keeps the worker from its work, if anything does.
     #[must_use]
     pub fn trouble(&self) -> Option<&'static str> {
-        if let Some(reason) = self.gate.database_away() {
-            Some(reason)
-        } else if self.receiving.is_failing() {
-            Some("SQS does not answer receives")
-        } else if self.deleting.is_failing() {
-            Some("SQS does not carry out deletes")
-        } else {
-            None
-        }
+        (self.gate.database_away())
+            .or_else(|| self.receiving.reason())
+            .or_else(|| self.deleting.reason())
     }
 }

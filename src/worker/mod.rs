@@ -28,7 +28,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::decode::Rules;
-use crate::queue::Queue;
+use crate::queue::{MOST_PER_CALL, Queue};
 use crate::store::Store;
 use crate::trust::Verifier;
 pub use background::retention::Owner;
@@ -111,7 +111,7 @@ pub async fn run(
         stop,
     });
 
-    let (handed_over, to_write) = mpsc::channel(shared.settings.pollers * 2);
+    let (handed_over, to_write) = mpsc::channel(one_batch(&shared.settings));
     let to_write = Arc::new(Mutex::new(to_write));
     let (written, to_delete) = mpsc::unbounded_channel();
 
@@ -198,6 +198,11 @@ pub async fn run(
         anyhow::bail!("a task of the worker ended by itself; what it held will be received again");
     }
     Ok(summary)
+}
+
+/// Receives that may wait for the writers: while these write, the next batch is gathered there.
+fn one_batch(settings: &WorkerSettings) -> usize {
+    settings.batch_rows.div_ceil(MOST_PER_CALL).clamp(4, 512)
 }
 
 async fn join_all(tasks: &mut JoinSet<()>) {

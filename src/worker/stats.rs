@@ -12,7 +12,7 @@ use super::Shared;
 use super::way::pending::Pending;
 use crate::decode::Outcome;
 use crate::metrics;
-use crate::queue::{Error, Message, Trouble};
+use crate::queue::{Error, ErrorKind, Message};
 use crate::store::Written;
 
 const REPORT_EVERY: Duration = Duration::from_mins(1);
@@ -159,11 +159,11 @@ pub(super) fn committed(part: &[Pending], took: Duration) {
 }
 
 pub(super) fn receive_failed(error: &Error) {
-    let trouble = match error.trouble {
-        Trouble::Unavailable => "unavailable",
-        Trouble::Refused => "refused",
+    let kind = match error.kind {
+        ErrorKind::Transient => "transient",
+        ErrorKind::Permanent => "permanent",
     };
-    counter!(metrics::RECEIVE_FAILURES, "trouble" => trouble).increment(1);
+    counter!(metrics::RECEIVE_FAILURES, "kind" => kind).increment(1);
 }
 
 pub(super) fn write_failed() {

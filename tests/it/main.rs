@@ -29,6 +29,7 @@ mod migrators;
 mod model;
 mod outage;
 mod pooler;
+mod queue;
 mod readme;
 mod redrive;
 mod replay;

@@ -1,12 +1,15 @@
-//! How many polls are open at once: one first while the queue is quiet, more while receives come back
-//! full. SQS answers a receive in 10 to 25 ms and with ten messages at most, so a busy queue needs many
-//! polls at once; a quiet one would be billed for each.
+//! How many polls are open at once: one while the queue is quiet, more as long as receives come back
+//! nearly full and the writers wait for what they bring. SQS answers a receive in 10 to 25 ms and with ten
+//! messages at most, so a busy queue needs many polls at once; a quiet one would be billed for each.
 
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::queue::MOST_PER_CALL;
+/// A receive of so many messages is full: SQS does not always fill one to ten, though more wait.
+const FULL: usize = 8;
+/// Receives with fewer messages could be half as many.
+const SPARSE: usize = 4;
 
 /// The pollers of a worker.
 #[derive(Debug)]
@@ -62,14 +65,19 @@ impl PollLimiter {
 }
 
 impl PollPermit<'_> {
-    /// Tells how many messages the poll brought, or none if it failed.
-    pub(crate) fn brought(&self, messages: usize) {
+    /// Tells how many messages the poll brought, and whether the writers were ready for them; none if it
+    /// failed. The permit is held until the writers have them, so that polls wait with them.
+    pub(crate) fn brought(&self, messages: usize, were_awaited: bool) {
+        let most = self.0.most;
         self.0.with(|state| {
-            if messages == MOST_PER_CALL {
-                state.allowed = (state.allowed + 1).min(self.0.most);
-            } else if messages == 0 {
-                state.allowed = (state.allowed / 2).max(1);
+            state.allowed = match messages {
+                0 => state.allowed / 2,
+                _ if !were_awaited => state.allowed - 1,
+                1..SPARSE => state.allowed - 1,
+                SPARSE..FULL => state.allowed,
+                _ => state.allowed + 1,
             }
+            .clamp(1, most);
         });
         self.0.changed.notify_one();
     }
@@ -85,37 +93,73 @@ impl Drop for PollPermit<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::MOST_PER_CALL;
 
-    /// Takes all permits that are to be had.
+    /// Takes all permits that there are.
     fn all(limiter: &PollLimiter) -> Vec<PollPermit<'_>> {
         std::iter::from_fn(|| limiter.try_permit()).collect()
     }
 
-    #[test]
-    fn full_receives_call_more_and_empty_ones_send_them_home() {
-        let limiter = PollLimiter::new(5);
-        for expected in [1, 2, 4, 5, 5] {
-            let permits = all(&limiter);
-            assert_eq!(permits.len(), expected);
-            for permit in &permits {
-                permit.brought(MOST_PER_CALL);
+    /// How many polls there are after each of these rounds, in which all polls bring the same.
+    fn polls<const ROUNDS: usize>(
+        limiter: &PollLimiter,
+        rounds: [(usize, bool); ROUNDS],
+    ) -> [usize; ROUNDS] {
+        rounds.map(|(messages, were_awaited)| {
+            for permit in all(limiter) {
+                permit.brought(messages, were_awaited);
             }
-        }
-        let permits = all(&limiter);
-        permits[0].brought(3);
-        drop(permits);
-        assert_eq!(all(&limiter).len(), 5, "there is something to receive");
-        for permit in all(&limiter) {
-            permit.brought(0);
-        }
-        assert_eq!(all(&limiter).len(), 1, "the first stays");
+            all(limiter).len()
+        })
     }
 
-    #[tokio::test]
-    async fn whoever_waits_is_called() {
+    #[test]
+    fn full_receives_double_the_polls_up_to_the_most() {
+        let limiter = PollLimiter::new(5);
+        assert_eq!(polls(&limiter, [(MOST_PER_CALL, true); 4]), [2, 4, 5, 5]);
+        let limiter = PollLimiter::new(1_000);
+        assert_eq!(polls(&limiter, [(FULL, true); 6]), [2, 4, 8, 16, 32, 64]);
+    }
+
+    #[test]
+    fn an_empty_receive_halves_them_and_one_stays() {
+        let limiter = PollLimiter::new(128);
+        polls(&limiter, [(MOST_PER_CALL, true); 7]);
+        let permits = all(&limiter);
+        assert_eq!(permits.len(), 128);
+        for permit in permits.iter().take(3) {
+            permit.brought(0, true);
+        }
+        drop(permits);
+        assert_eq!(all(&limiter).len(), 16);
+        assert_eq!(polls(&limiter, [(0, true); 2]), [1, 1]);
+    }
+
+    #[test]
+    fn half_full_receives_leave_them_and_sparse_ones_make_them_fewer() {
+        let limiter = PollLimiter::new(128);
+        polls(&limiter, [(MOST_PER_CALL, true); 3]);
+        assert_eq!(polls(&limiter, [(5, true), (7, true), (1, true)]), [8, 8, 1]);
+    }
+
+    #[test]
+    fn more_are_not_needed_where_the_writers_are_behind() {
+        let limiter = PollLimiter::new(128);
+        polls(&limiter, [(MOST_PER_CALL, true); 3]);
+        let permits = all(&limiter);
+        permits[0].brought(MOST_PER_CALL, false);
+        permits[1].brought(MOST_PER_CALL, true);
+        permits[2].brought(MOST_PER_CALL, false);
+        drop(permits);
+        assert_eq!(all(&limiter).len(), 7);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_who_waits_is_woken() {
         let limiter = PollLimiter::new(2);
         let first = limiter.permit().await;
-        let (second, ()) = tokio::join!(limiter.permit(), async { first.brought(MOST_PER_CALL) });
+        let (second, ()) =
+            tokio::join!(limiter.permit(), async { first.brought(MOST_PER_CALL, true) });
         drop(first);
         let (third, ()) = tokio::join!(limiter.permit(), async { drop(second) });
         drop(third);

@@ -1,30 +1,59 @@
 //! One back-off for all tasks that ask the same thing of SQS. While it fails, one of them asks on
 //! behalf of all, so that the rate of a refused queue does not depend on how many tasks there are.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::{Instant, sleep_until};
 
 use crate::backoff::Backoff;
-use crate::queue::{Error, Trouble};
+use crate::queue::{Error, ErrorKind};
 use crate::worker::log_throttle::LogThrottle;
 
 /// Failures in a row that are told of at once; single ones now and then are told of sparingly.
 const LASTING: u32 = 4;
 
+/// What is asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Call {
+    Receive,
+    Delete,
+}
+
+impl Call {
+    /// In log lines.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Receive => "receive",
+            Self::Delete => "delete",
+        }
+    }
+
+    /// In a word, why it failed.
+    fn reason(self, error: &Error) -> &'static str {
+        match (self, error.kind) {
+            _ if error.concerns_credentials => "SQS does not take the credentials",
+            (Self::Receive, ErrorKind::Transient) => "SQS does not answer receives",
+            (Self::Receive, ErrorKind::Permanent) => "SQS refuses receives",
+            (Self::Delete, ErrorKind::Transient) => "SQS does not answer deletes",
+            (Self::Delete, ErrorKind::Permanent) => "SQS refuses deletes",
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct SharedBackoff {
-    what: &'static str,
+    call: Call,
     lines: LogThrottle,
-    failing: AtomicBool,
+    /// Why the last call failed, if it did.
+    reason: std::sync::Mutex<Option<&'static str>>,
     probe: Mutex<Option<Failing>>,
 }
 
 #[derive(Debug)]
 struct Failing {
-    trouble: Trouble,
+    kind: ErrorKind,
     backoff: Backoff,
     next_try: Instant,
     tries: u32,
@@ -32,16 +61,16 @@ struct Failing {
 }
 
 impl Failing {
-    fn new(trouble: Trouble) -> Self {
+    fn new(kind: ErrorKind) -> Self {
         let last = Duration::from_secs(30);
-        let backoff = match trouble {
-            Trouble::Unavailable => Backoff::new(Duration::from_millis(200), last),
+        let backoff = match kind {
+            ErrorKind::Transient => Backoff::new(Duration::from_millis(200), last),
             // Only a person can mend it: never more than once a second.
-            Trouble::Refused => {
+            ErrorKind::Permanent => {
                 Backoff::new(Duration::from_secs(2), last).at_least(Duration::from_secs(1))
             }
         };
-        Self { trouble, backoff, next_try: Instant::now(), tries: 0, is_logged: false }
+        Self { kind, backoff, next_try: Instant::now(), tries: 0, is_logged: false }
     }
 }
 
@@ -54,19 +83,27 @@ pub(crate) struct Turn<'a> {
 }
 
 impl SharedBackoff {
-    /// `what` names the call in log lines.
-    pub(crate) fn new(what: &'static str) -> Self {
+    pub(crate) fn new(call: Call) -> Self {
         Self {
-            what,
+            call,
             lines: LogThrottle::default(),
-            failing: AtomicBool::new(false),
+            reason: std::sync::Mutex::default(),
             probe: Mutex::new(None),
         }
     }
 
     /// Whether the last call failed.
     pub(crate) fn is_failing(&self) -> bool {
-        self.failing.load(Ordering::Acquire)
+        self.reason().is_some()
+    }
+
+    /// Why the last call failed, for readiness.
+    pub(crate) fn reason(&self) -> Option<&'static str> {
+        *self.reason.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set_reason(&self, reason: Option<&'static str>) {
+        *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = reason;
     }
 
     /// Waits for the right to ask: at once while all is well.
@@ -88,9 +125,9 @@ impl Turn<'_> {
     pub(crate) fn succeeded(self) {
         if let Some(mut probe) = self.probe {
             let is_logged = probe.take().is_some_and(|failing| failing.is_logged);
-            self.shared.failing.store(false, Ordering::Release);
+            self.shared.set_reason(None);
             if is_logged {
-                tracing::info!("{} works again", self.shared.what);
+                tracing::info!("{} works again", self.shared.call.name());
             }
         }
     }
@@ -108,8 +145,8 @@ impl Turn<'_> {
             state
         };
         let mut failing = match state.take() {
-            Some(failing) if failing.trouble == error.trouble => failing,
-            _ => Failing::new(error.trouble),
+            Some(failing) if failing.kind == error.kind => failing,
+            _ => Failing::new(error.kind),
         };
         let delay = failing.backoff.next_delay();
         failing.next_try = Instant::now() + delay;
@@ -117,10 +154,10 @@ impl Turn<'_> {
         let tries = failing.tries;
         if self.shared.lines.add(1).is_some() || tries >= LASTING {
             failing.is_logged = true;
-            tracing::warn!(error = %error, tries, delay_ms = delay.as_millis(), "{} failed; waiting", self.shared.what);
+            tracing::warn!(error = %error, tries, delay_ms = delay.as_millis(), "{} failed; waiting", self.shared.call.name());
         }
         *state = Some(failing);
-        self.shared.failing.store(true, Ordering::Release);
+        self.shared.set_reason(Some(self.shared.call.reason(error)));
     }
 }
 
@@ -128,15 +165,19 @@ impl Turn<'_> {
 mod tests {
     use super::*;
     use std::sync::Arc;
-    use std::sync::atomic::AtomicU32;
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     fn refused() -> Error {
-        Error { trouble: Trouble::Refused, message: "AccessDenied".to_owned() }
+        Error {
+            kind: ErrorKind::Permanent,
+            message: "AccessDenied".to_owned(),
+            concerns_credentials: false,
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn eight_tasks_ask_a_refused_queue_at_most_once_a_second() {
-        let shared = Arc::new(SharedBackoff::new("receive"));
+        let shared = Arc::new(SharedBackoff::new(Call::Receive));
         let calls = Arc::new(AtomicU32::new(0));
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..8 {
@@ -161,9 +202,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_success_lets_everyone_go_on_at_once() {
-        let shared = SharedBackoff::new("receive");
+        let shared = SharedBackoff::new(Call::Receive);
         shared.turn().await.failed(&refused()).await;
+        assert_eq!(shared.reason(), Some("SQS refuses receives"));
         shared.turn().await.succeeded();
+        assert_eq!(shared.reason(), None);
         let before = Instant::now();
         for _ in 0..10 {
             shared.turn().await.succeeded();

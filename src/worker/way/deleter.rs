@@ -9,12 +9,13 @@ use tokio::time::{Instant, timeout_at};
 
 use super::pending::Deletable;
 use crate::backoff::Backoff;
-use crate::queue::{FailedEntry, MOST_PER_CALL, Trouble};
+use crate::queue::{ErrorKind, FailedEntry, MOST_PER_CALL};
 use crate::worker::Shared;
 use crate::worker::log_throttle::LogThrottle;
 
-/// Calls at once.
-const MOST_CALLS: usize = 8;
+/// Calls at once, at most: there are as many as there are tens of written messages. At 25 ms a call these
+/// delete 50,000 messages a second.
+const MOST_CALLS: usize = 128;
 /// How long a call may wait to be filled.
 const LINGER: Duration = Duration::from_millis(20);
 /// Tries for entries that SQS did not delete though it answered. Then they are left: they come
@@ -26,13 +27,17 @@ pub(crate) async fn run(shared: Arc<Shared>, mut written: mpsc::UnboundedReceive
     let slots = Arc::new(Semaphore::new(MOST_CALLS));
     let left = Arc::new(LogThrottle::default());
     let mut calls = JoinSet::new();
-    while let Some(first) = written.recv().await {
-        let mut batch = vec![first];
+    loop {
+        let mut batch = Vec::with_capacity(MOST_PER_CALL);
+        if written.recv_many(&mut batch, MOST_PER_CALL).await == 0 {
+            break;
+        }
         let wait_until = Instant::now() + LINGER;
         while batch.len() < MOST_PER_CALL {
-            match timeout_at(wait_until, written.recv()).await {
-                Ok(Some(next)) => batch.push(next),
-                Ok(None) | Err(_) => break,
+            let missing = MOST_PER_CALL - batch.len();
+            match timeout_at(wait_until, written.recv_many(&mut batch, missing)).await {
+                Ok(0) | Err(_) => break,
+                Ok(_) => {}
             }
         }
         // The semaphore is never closed.
@@ -60,7 +65,7 @@ async fn delete(shared: &Shared, left_so_far: &LogThrottle, mut batch: Vec<Delet
         let failed = match shared.queue.delete(&handles).await {
             Ok(failed) => failed,
             Err(error) => {
-                shared.health.gate.set_deletes_refused(error.trouble == Trouble::Refused);
+                shared.health.gate.set_deletes_refused(error.kind == ErrorKind::Permanent);
                 turn.failed(&error).await;
                 continue;
             }

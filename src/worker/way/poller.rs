@@ -4,7 +4,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{
+    self,
+    error::{SendError, TrySendError},
+};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -27,8 +30,7 @@ pub(crate) async fn run(shared: Arc<Shared>, hand_over: mpsc::Sender<Vec<Pending
             let permit = shared.poll_limiter.permit().await;
             (permit, room(&shared).await)
         };
-        let Some((permit, Some(mut reservation))) = shared.stop.run_until_cancelled(ready).await
-        else {
+        let Some((permit, reservation)) = shared.stop.run_until_cancelled(ready).await else {
             return;
         };
         let Some(turn) = shared.stop.run_until_cancelled(shared.health.receiving.turn()).await
@@ -36,32 +38,31 @@ pub(crate) async fn run(shared: Arc<Shared>, hand_over: mpsc::Sender<Vec<Pending
             return;
         };
         let asked = Instant::now();
-        let Some(answer) = receive(&shared).await else {
+        let Some((answer, reservation)) = receive(&shared, reservation).await else {
             return;
         };
         shared.health.beat();
         match answer {
             Ok(messages) => {
                 turn.succeeded();
-                permit.brought(messages.len());
-                drop(permit);
+                let count = messages.len();
                 if messages.is_empty() {
+                    permit.brought(0, true);
                     shared.idle.confirm(asked);
                     continue;
                 }
                 shared.idle.disturb();
                 shared.stats.received(&messages);
-                let pending = decoded(&shared, messages, asked, &mut reservation);
-                let pending = verification::admit(&shared, pending);
-                drop(reservation);
-                if hand_over.send(pending).await.is_err() {
+                match decode_and_hand_over(&shared, messages, asked, reservation, &hand_over).await
+                {
+                    Ok(were_awaited) => permit.brought(count, were_awaited),
                     // The writers are gone; the leases will be given back.
-                    return;
+                    Err(_closed) => return,
                 }
             }
             Err(error) => {
-                permit.brought(0);
-                drop(permit);
+                permit.brought(0, true);
+                drop((permit, reservation));
                 stats::receive_failed(&error);
                 shared.idle.disturb();
                 turn.failed(&error).await;
@@ -70,8 +71,8 @@ pub(crate) async fn run(shared: Arc<Shared>, hand_over: mpsc::Sender<Vec<Pending
     }
 }
 
-/// Waits until receiving makes sense and a full receive fits into the budget.
-async fn room(shared: &Shared) -> Option<Reservation> {
+/// Waits until receiving makes sense and a receive fits into the budget.
+async fn room(shared: &Shared) -> Reservation {
     loop {
         shared.health.gate.open().await;
         let reservation = shared.budget.reserve().await;
@@ -84,7 +85,7 @@ async fn room(shared: &Shared) -> Option<Reservation> {
 /// Polls that were open when the worker stopped. SQS may hand messages to them as long as they
 /// wait, those too that the worker gives back.
 #[derive(Debug, Default)]
-pub(crate) struct OpenPolls(Mutex<Vec<JoinHandle<Answer>>>);
+pub(crate) struct OpenPolls(Mutex<Vec<JoinHandle<(Answer, Reservation)>>>);
 
 type Answer = Result<Vec<Message>, Error>;
 
@@ -93,7 +94,7 @@ impl OpenPolls {
     pub(crate) async fn end(&self, shared: &Shared) {
         let polls = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         for poll in polls {
-            if let Ok(Ok(messages)) = poll.await {
+            if let Ok((Ok(messages), _)) = poll.await {
                 for message in messages {
                     shared.leases.take(&message.receipt_handle, Instant::now());
                 }
@@ -103,9 +104,13 @@ impl OpenPolls {
 }
 
 /// One poll; `None` if the worker stopped and no answer came soon after.
-async fn receive(shared: &Arc<Shared>) -> Option<Answer> {
+async fn receive(
+    shared: &Arc<Shared>,
+    mut reservation: Reservation,
+) -> Option<(Answer, Reservation)> {
     let queue = shared.queue.clone();
-    let mut poll = tokio::spawn(async move { queue.receive().await });
+    let mut poll =
+        tokio::spawn(async move { (queue.receive(&mut reservation).await, reservation) });
     let patience = shared.queue.wait().min(SHORT_WAIT) + LAST_ANSWER;
     let stopped_and_waited = async {
         shared.stop.cancelled().await;
@@ -120,26 +125,46 @@ async fn receive(shared: &Arc<Shared>) -> Option<Answer> {
     None
 }
 
-fn decoded(
+/// Decodes what a receive brought and gives it to the writers; false if they were not ready for it. Where
+/// messages exceed the budget, those before them go first, so that there is something that makes room.
+async fn decode_and_hand_over(
     shared: &Shared,
     messages: Vec<Message>,
     asked: Instant,
-    reservation: &mut Reservation,
-) -> Vec<Pending> {
+    mut reservation: Reservation,
+    hand_over: &mpsc::Sender<Vec<Pending>>,
+) -> Result<bool, SendError<Vec<Pending>>> {
     #[expect(
         clippy::disallowed_methods,
         reason = "here the clock enters: decode takes it as a value"
     )]
     let now = OffsetDateTime::now_utc();
-    messages
-        .into_iter()
-        .map(|message| {
-            let now = latest_clock(now, message.sent_at);
-            let outcome = decode(&message.body, Some(&message.id), &shared.rules, now);
-            let lease = shared.leases.take(&message.receipt_handle, asked);
-            let bytes = weight(&message, &outcome);
-            let share = reservation.take(bytes);
-            Pending { message, outcome, lease, bytes, share }
-        })
-        .collect()
+    let mut were_awaited = true;
+    let mut pending = Vec::with_capacity(messages.len());
+    // All leases first: a message may have to wait before it is decoded.
+    let leases: Vec<_> =
+        messages.iter().map(|message| shared.leases.take(&message.receipt_handle, asked)).collect();
+    for (message, lease) in messages.into_iter().zip(leases) {
+        if shared.budget.is_exceeded() {
+            were_awaited = false;
+            let before = std::mem::take(&mut pending);
+            hand_over.send(verification::admit(shared, before)).await?;
+            shared.budget.settled().await;
+        }
+        let now = latest_clock(now, message.sent_at);
+        let outcome = decode(&message.body, Some(&message.id), &shared.rules, now);
+        let bytes = weight(&message, &outcome);
+        let share = reservation.take(bytes);
+        pending.push(Pending { message, outcome, lease, bytes, share });
+    }
+    drop(reservation);
+    match hand_over.try_send(verification::admit(shared, pending)) {
+        Ok(()) => {}
+        Err(TrySendError::Full(pending)) => {
+            were_awaited = false;
+            hand_over.send(pending).await?;
+        }
+        Err(TrySendError::Closed(pending)) => return Err(SendError(pending)),
+    }
+    Ok(were_awaited)
 }

@@ -16,6 +16,10 @@ pub struct Call<'a> {
     pub before: u64,
     /// The client's `User-Agent`; empty where it sends none.
     pub user_agent: &'a str,
+    /// Whose signature it has, and when that was made, as in `20261125T100000Z`. The stub checks none.
+    pub access_key_id: &'a str,
+    #[expect(missing_docs, reason = "see above")]
+    pub signed_at: &'a str,
     /// How long the stub has been running.
     pub running: Duration,
     /// The receipt handles in it, in their order.
@@ -68,6 +72,10 @@ pub enum Refusal {
     OverLimit,
     /// 400 `QueueDoesNotExist`.
     NoSuchQueue,
+    /// 403 `ExpiredToken`: the credentials were good once.
+    ExpiredToken,
+    /// 403 `InvalidSignatureException`: it was signed by a clock that is wrong.
+    Skewed,
 }
 
 impl Fault {
@@ -81,6 +89,8 @@ impl Fault {
             Self::Refuse(Refusal::Throttled) => "throttled",
             Self::Refuse(Refusal::OverLimit) => "over_limit",
             Self::Refuse(Refusal::NoSuchQueue) => "no_such_queue",
+            Self::Refuse(Refusal::ExpiredToken) => "expired_token",
+            Self::Refuse(Refusal::Skewed) => "skewed",
             Self::Silence => "silence",
             Self::Delay(_) => "delay",
             Self::LoseAnswer => "lose_answer",

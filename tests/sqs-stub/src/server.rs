@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::fault::Fault;
-use crate::service::Service;
+use crate::service::{Client, Service};
 use crate::stub::Stats;
 use crate::wire::Error;
 
@@ -70,7 +70,12 @@ async fn carried_out(
     let header =
         |name| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let body = body.collect().await.map_err(|_| Closed)?.to_bytes();
-    let request = match service.read(header("x-amz-target"), header("user-agent"), &body) {
+    let client = Client {
+        user_agent: header("user-agent"),
+        authorization: header("authorization"),
+        signed_at: header("x-amz-date"),
+    };
+    let request = match service.read(header("x-amz-target"), &client, &body) {
         Ok(request) => request,
         Err(error) => return Ok(refused(&error)),
     };

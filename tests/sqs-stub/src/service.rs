@@ -42,6 +42,23 @@ pub(crate) struct Entrance {
     arrival: Arc<Notify>,
 }
 
+/// Who asks.
+pub(crate) struct Client<'r> {
+    pub(crate) user_agent: &'r str,
+    /// The header of that name.
+    pub(crate) authorization: &'r str,
+    /// When it was signed.
+    pub(crate) signed_at: &'r str,
+}
+
+impl Client<'_> {
+    /// As in `AWS4-HMAC-SHA256 Credential=AKID/20261125/eu-west-1/sqs/aws4_request, …`.
+    fn access_key_id(&self) -> &str {
+        let credential = self.authorization.split_once("Credential=").map(|(_, rest)| rest);
+        credential.and_then(|rest| rest.split('/').next()).unwrap_or_default()
+    }
+}
+
 /// A request as it came.
 pub(crate) struct Request {
     action: Action,
@@ -113,7 +130,7 @@ impl Service {
     pub(crate) fn read(
         &self,
         target: &str,
-        user_agent: &str,
+        client: &Client<'_>,
         body: &[u8],
     ) -> Result<Request, Error> {
         let action = Action::of_target(target)
@@ -131,7 +148,9 @@ impl Service {
                 action,
                 queue: parameters.queue().unwrap_or_default(),
                 before,
-                user_agent,
+                user_agent: client.user_agent,
+                access_key_id: client.access_key_id(),
+                signed_at: client.signed_at,
                 running: self.clock.now().saturating_sub(self.started),
                 handles: entries.iter().filter_map(|e| e.receipt_handle.as_deref()).collect(),
             })

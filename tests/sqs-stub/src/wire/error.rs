@@ -147,6 +147,18 @@ impl Error {
                 "The maximum number of in flight messages is reached.",
             ),
             Refusal::NoSuchQueue => return Self::no_such_queue(),
+            Refusal::ExpiredToken => (
+                403,
+                "com.amazon.coral.service#ExpiredToken",
+                None,
+                "The security token included in the request is expired",
+            ),
+            Refusal::Skewed => (
+                403,
+                "com.amazon.coral.service#InvalidSignatureException",
+                None,
+                "Signature expired",
+            ),
         };
         Self { status, kind, query_code, message: message.to_owned() }
     }
