@@ -207,6 +207,17 @@ pub fn folded_names() -> impl Iterator<Item = &'static str> {
     folded.map(|column| column.name).chain(COUNTERS.iter().map(|counter| counter.name))
 }
 
+impl<R> Get<R> {
+    /// The length of a text, which a row owns beside its own size.
+    pub(super) fn text_bytes(&self, row: &R) -> usize {
+        match self {
+            Self::Text(of, _) => of(row).map_or(0, str::len),
+            Self::Json(of) => of(row).len(),
+            Self::Uuid(_) | Self::Number(_) | Self::Time(_) => 0,
+        }
+    }
+}
+
 impl Fold {
     /// Joins what `theirs` says into `mine`, and may take it from there.
     pub(super) fn merge(&self, mine: &mut ReportRow, theirs: &mut ReportRow) {

@@ -116,26 +116,15 @@ impl EventRow {
     #[must_use]
     pub fn bytes(&self) -> usize {
         let Self { detail, report, recipient, message_id, ambiguous: _ } = self;
-        let bounce = report.bounce.as_ref();
+        let of_report: usize =
+            columns::REPORT.iter().map(|column| column.get.text_bytes(report)).sum();
         let optional = [
             detail.notification_message_id.as_ref(),
             report.report_type.as_ref().map(|report_type| &report_type.name),
-            report.user_id.as_ref(),
-            report.source_email.as_ref(),
-            report.subject.as_ref(),
-            bounce.map(|bounce| &bounce.bounce_type),
-            bounce.and_then(|bounce| bounce.sub_type.as_ref()),
         ];
-        let always = [
-            &detail.event_type,
-            &detail.other_info,
-            &report.user_email,
-            &report.message_id,
-            recipient,
-            message_id,
-        ];
+        let always = [&detail.event_type, &detail.other_info, recipient, message_id];
         let texts = optional.into_iter().flatten().chain(always);
-        size_of::<Self>() + texts.map(String::len).sum::<usize>()
+        size_of::<Self>() + of_report + texts.map(String::len).sum::<usize>()
     }
 }
 
