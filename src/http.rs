@@ -72,7 +72,7 @@ impl Probes {
         }
         match self.stage() {
             Stage::Starting(step) => Some(format!("starting: {step}")),
-            Stage::Working(health) => health.trouble().map(str::to_owned),
+            Stage::Working(health) => health.trouble(),
         }
     }
 }

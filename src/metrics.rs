@@ -19,12 +19,14 @@ mod names {
     pub const MESSAGES_REFUSED: &str = "ses_reports_messages_refused_total";
     pub const MESSAGES_UNVERIFIED: &str = "ses_reports_messages_unverified_total";
     pub const MESSAGES_AWAITING_CERTIFICATE: &str = "ses_reports_messages_awaiting_certificate";
+    pub const MESSAGES_BLOCKED: &str = "ses_reports_messages_blocked";
     pub const CERTIFICATE_FAILURES: &str = "ses_reports_certificate_failures_total";
     pub const DETAILS_NEW: &str = "ses_reports_details_new_total";
     pub const DETAILS_KNOWN: &str = "ses_reports_details_known_total";
     pub const DETAILS_EXPIRED: &str = "ses_reports_details_expired_total";
     pub const RECEIVE_FAILURES: &str = "ses_reports_receive_failures_total";
     pub const WRITE_FAILURES: &str = "ses_reports_write_failures_total";
+    pub const TRANSACTION_SECONDS: &str = "ses_reports_transaction_seconds";
     pub const COMMIT_SECONDS: &str = "ses_reports_commit_seconds";
     pub const BATCH_MESSAGES: &str = "ses_reports_batch_messages";
     pub const QUEUE_SECONDS: &str = "ses_reports_queue_seconds";
@@ -41,6 +43,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     let waits = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 300.0, 3_600.0, 86_400.0];
     let sizes = [1.0, 10.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 5_000.0];
     let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(TRANSACTION_SECONDS.to_owned()), &seconds)?
         .set_buckets_for_metric(Matcher::Full(COMMIT_SECONDS.to_owned()), &seconds)?
         .set_buckets_for_metric(Matcher::Full(REFRESH_SECONDS.to_owned()), &seconds)?
         .set_buckets_for_metric(Matcher::Full(QUEUE_SECONDS.to_owned()), &waits)?
@@ -79,6 +82,11 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         MESSAGES_AWAITING_CERTIFICATE,
         "Of those, messages that wait for a signing certificate"
     );
+    describe_histogram!(
+        TRANSACTION_SECONDS,
+        Unit::Seconds,
+        "Time that a transaction took, by its name and outcome"
+    );
     describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "Time that a transaction took");
     describe_histogram!(BATCH_MESSAGES, "Messages that a transaction wrote");
     describe_histogram!(
@@ -107,6 +115,9 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         metrics::counter!(name).absolute(0);
     }
     metrics::gauge!(MESSAGES_HELD).set(0.0);
+    for by in ["lock", "refusal"] {
+        metrics::gauge!(MESSAGES_BLOCKED, "by" => by).set(0.0);
+    }
     metrics::gauge!(MESSAGES_AWAITING_CERTIFICATE).set(0.0);
     Ok(handle)
 }

@@ -36,6 +36,8 @@ pub const LONGEST_VISIBILITY: u32 = 43_200;
 /// How long an answer may take beyond the wait that we asked for. The SDK alone waits for ever on
 /// a server that accepts and never answers.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a receive takes at most.
+pub const RECEIVE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Ten messages of 1 MiB, the most that SQS takes.
 const LARGEST_RECEIVE: usize = MOST_PER_CALL * 1024 * 1024;
 /// How often at most the AWS settings are read anew.
@@ -156,6 +158,12 @@ impl Queue {
                 tracing::warn!(%error, %wrong, "SQS does not take the credentials, and the AWS settings cannot be read");
             }
         }
+    }
+
+    /// Its URL.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.0.url
     }
 
     /// Its name: where its URL ends.

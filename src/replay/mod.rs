@@ -27,6 +27,7 @@ pub use bodies::{Bodies, LONGEST, Piece};
 pub use files::{Source, find, identity};
 
 use crate::decode::Rules;
+use crate::ingest::Breaker;
 use crate::store::{Error, Store, Sums};
 
 /// What a replay shares between its reader, its writers and whoever shows how far it is.
@@ -38,6 +39,7 @@ struct Shared {
     run: Uuid,
     progress: Arc<Progress>,
     problems: std::sync::Mutex<Vec<String>>,
+    breaker: Breaker,
     stop: CancellationToken,
 }
 
@@ -114,6 +116,7 @@ pub async fn run(
         run,
         progress,
         problems: std::sync::Mutex::default(),
+        breaker: Breaker::default(),
         stop: stop.child_token(),
     });
     let (found, to_write) = mpsc::channel(writers);

@@ -59,7 +59,7 @@ fn source(name: &str, line: u64) -> String {
 impl Decoded {
     /// Makes it a dead letter, because PostgreSQL refuses it as what it was. False if it is one
     /// already.
-    pub(super) fn bury(&mut self, name: &str, refusal: &Refusal) -> bool {
+    pub(super) fn make_dead_letter(&mut self, name: &str, refusal: &Refusal) -> bool {
         if matches!(self.outcome, Outcome::DeadLetter(_)) {
             return false;
         }

@@ -9,9 +9,8 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::Shared;
 use super::part::{Chunk, Decoded, dead_letters, describe, rows};
-use crate::backoff::Backoff;
-use crate::halves::Halves;
-use crate::store::{Alongside, Error, Refusal};
+use crate::ingest::{Blocked, Breaker, Destination, Stop, Trouble, ingest};
+use crate::store::{Checkpoint, Error, Refusal, Store, Written};
 
 /// What arrives from the reader.
 pub(super) type Found = Arc<Mutex<mpsc::Receiver<Chunk>>>;
@@ -19,38 +18,23 @@ pub(super) type Found = Arc<Mutex<mpsc::Receiver<Chunk>>>;
 /// Writes until the reader is gone and all is written, or the replay is stopped.
 pub(super) async fn run(shared: Arc<Shared>, found: Found) -> Result<(), Error> {
     while let Some(Some(chunk)) = shared.stop.run_until_cancelled(next(&found)).await {
-        let (file, name, is_last) = (chunk.file, Arc::clone(&chunk.name), chunk.is_last);
-        if chunk.bodies.is_empty() {
-            let _ = until_written(&shared, file, chunk.first_body, is_last, &[]).await?;
-            continue;
-        }
-        let end = chunk.first_body + i64::try_from(chunk.bodies.len()).unwrap_or(i64::MAX);
+        let bodies = i64::try_from(chunk.bodies.len()).unwrap_or(i64::MAX);
+        let mut destination = ChunkOfFile {
+            shared: Arc::clone(&shared),
+            file: chunk.file,
+            name: Arc::clone(&chunk.name),
+            first_body: chunk.first_body,
+            end: chunk.first_body + bodies,
+            is_last: chunk.is_last,
+        };
         let decoding = Arc::clone(&shared);
         let batch = tokio::task::spawn_blocking(move || chunk.decode(&decoding.rules, now()))
             .await
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        let mut parts = Halves::of(batch);
-        while let Some(part) = parts.next_part() {
-            let (Some(first), Some(last)) = (part.first(), part.last()) else { continue };
-            let is_last = is_last && last.number + 1 == end;
-            match until_written(&shared, file, first.number, is_last, &part).await? {
-                Written::Committed => {
-                    let bodies = i64::try_from(part.len()).unwrap_or(i64::MAX);
-                    shared.progress.bodies.fetch_add(bodies, Ordering::Relaxed);
-                }
-                Written::Stopped => return Ok(()),
-                Written::Refused(refusal) => {
-                    let Some(mut alone) = parts.refused(part) else { continue };
-                    if alone.bury(&name, &refusal) {
-                        parts.again(alone);
-                    } else {
-                        shared.problem(format!(
-                            "{name}: the body on line {} is left out: PostgreSQL refuses it even as a dead letter (SQLSTATE {})",
-                            alone.line, refusal.code
-                        ));
-                    }
-                }
-            }
+        match ingest(&mut destination, batch).await {
+            Ok(()) => {}
+            Err(Stop::Stopped) => return Ok(()),
+            Err(Stop::Failed(error)) => return Err(error),
         }
     }
     Ok(())
@@ -60,41 +44,108 @@ async fn next(found: &Found) -> Option<Chunk> {
     found.lock().await.recv().await
 }
 
-enum Written {
-    Committed,
-    Refused(Refusal),
-    /// While PostgreSQL was waited for.
-    Stopped,
+/// Where the bodies of a chunk are written: the tables, together with which bodies they were.
+#[derive(Debug)]
+struct ChunkOfFile {
+    shared: Arc<Shared>,
+    file: i32,
+    name: Arc<str>,
+    first_body: i64,
+    /// The number of the body after the last.
+    end: i64,
+    /// Whether the file ends with the chunk.
+    is_last: bool,
 }
 
-/// Tries until PostgreSQL has committed or refused the part.
-async fn until_written(
-    shared: &Shared,
-    file: i32,
-    first_body: i64,
-    is_last: bool,
-    part: &[Decoded],
-) -> Result<Written, Error> {
-    let (rows, dead_letters) = (rows(part), dead_letters(part));
-    let described = describe((shared.replay, shared.run), file, first_body, is_last, part);
-    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
-    loop {
-        let alongside = Alongside::Part(&described);
-        let error = match shared.store.write_with(&rows, &dead_letters, &alongside).await {
-            Ok(_) | Err(Error::Already) => return Ok(Written::Committed),
-            Err(Error::Refused(refusal)) => return Ok(Written::Refused(refusal)),
-            Err(error) if !error.may_pass() => return Err(error),
-            Err(error) => error,
+impl ChunkOfFile {
+    fn left_out(&self, body: &Decoded, why: &str) {
+        let (name, line) = (&self.name, body.line);
+        self.shared.problem(format!("{name}: the body on line {line} is left out: {why}"));
+    }
+}
+
+impl Destination for ChunkOfFile {
+    type Item = Decoded;
+
+    fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
+    fn breaker(&self) -> &Breaker {
+        &self.shared.breaker
+    }
+
+    async fn write(&self, part: &[Decoded]) -> Result<Written, Error> {
+        let (first, last) = match part {
+            [first, .., last] => (first.number, last.number),
+            [only] => (only.number, only.number),
+            // A file without bodies, or one that ends where the last chunk did.
+            [] => (self.first_body, self.first_body - 1),
         };
-        let delay = backoff.next_delay();
-        if matches!(error, Error::Conflict | Error::Expired) {
-            tracing::debug!(%error, "trying again");
-        } else {
-            tracing::warn!(%error, delay_ms = delay.as_millis(), "could not write; trying again");
+        let is_last = self.is_last && last + 1 == self.end;
+        let id = (self.shared.replay, self.shared.run);
+        let described = describe(id, self.file, first, is_last, part);
+        let checkpoint = Checkpoint::Part(&described);
+        self.shared.store.write_with(&rows(part), &dead_letters(part), &checkpoint).await
+    }
+
+    fn is_fatal(&self, error: &Error) -> bool {
+        !error.may_pass() && !matches!(error, Error::Refused(_) | Error::Constraint(_))
+    }
+
+    fn accepted(&mut self) {}
+
+    fn committed(&mut self, part: Vec<Decoded>, _written: Written) {
+        let bodies = i64::try_from(part.len()).unwrap_or(i64::MAX);
+        self.shared.progress.bodies.fetch_add(bodies, Ordering::Relaxed);
+    }
+
+    fn make_dead_letter(&mut self, mut body: Decoded, refusal: &Refusal) -> Option<Decoded> {
+        if body.make_dead_letter(&self.name, refusal) {
+            return Some(body);
         }
-        if shared.stop.run_until_cancelled(tokio::time::sleep(delay)).await.is_none() {
-            return Ok(Written::Stopped);
+        let code = &refusal.code;
+        self.left_out(
+            &body,
+            &format!("PostgreSQL refuses it even as a dead letter (SQLSTATE {code})"),
+        );
+        None
+    }
+
+    fn set_aside(&mut self, body: Decoded, by: Blocked) -> Result<Option<Decoded>, Stop> {
+        match by {
+            Blocked::Lock => Ok(Some(body)),
+            // A few bodies are named and left out; where many are refused, the operator has to act.
+            Blocked::Constraint(violation)
+                if self.shared.breaker.allows(&violation.code, tokio::time::Instant::now()) =>
+            {
+                self.left_out(&body, &violation.to_string());
+                Ok(None)
+            }
+            Blocked::Constraint(violation) => Err(Stop::Failed(Error::Constraint(violation))),
+            Blocked::Alike(code) => {
+                let message =
+                    "so many bodies are refused alike that they are not to blame".to_owned();
+                Err(Stop::Failed(Error::Refused(Refusal { code, message })))
+            }
         }
+    }
+
+    fn taken_over(&mut self, _body: Decoded) {}
+
+    async fn pause(&mut self, trouble: Trouble, delay: Duration) -> Result<(), Stop> {
+        let delay_ms = delay.as_millis();
+        match trouble {
+            Trouble::Passing(error) => tracing::debug!(%error, "trying again"),
+            Trouble::Items(error) | Trouble::Database(error) if error.may_pass() => {
+                tracing::warn!(%error, delay_ms, "could not write; trying again");
+            }
+            Trouble::Items(error) | Trouble::Database(error) => {
+                return Err(Stop::Failed(error));
+            }
+        }
+        let slept = self.shared.stop.run_until_cancelled(tokio::time::sleep(delay)).await;
+        slept.ok_or(Stop::Stopped)
     }
 }
 

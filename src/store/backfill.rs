@@ -46,20 +46,19 @@ impl Store {
     }
 
     async fn next_batch(&self, rows: i32, name: &mut String) -> Result<Option<Batch>, Error> {
-        let mut connection = self.pool.acquire().await?;
-        let mut transaction = self.begin(&mut connection).await?;
+        self.transaction("backfill", async |connection| {
         let elected: bool = sqlx::query_scalar(
             "-- ses-reports: elect who backfills
             SELECT pg_try_advisory_xact_lock(hashtext('ses-reports backfill'), hashtext($1))",
         )
         .persistent(self.prepared)
         .bind(self.schema.as_str())
-        .fetch_one(&mut *transaction)
+        .fetch_one(&mut *connection)
         .await?;
         if !elected {
             return Ok(None);
         }
-        let Some((next, position)) = self.unfinished(&mut transaction).await? else {
+        let Some((next, position)) = self.unfinished(connection).await? else {
             return Ok(None);
         };
         name.clone_from(&next);
@@ -72,7 +71,7 @@ impl Store {
             .persistent(false)
             .bind(position)
             .bind(rows)
-            .fetch_one(&mut *transaction)
+            .fetch_one(&mut *connection)
             .await?;
         let progress = format!(
             "-- ses-reports: note the position of a backfill
@@ -85,10 +84,11 @@ impl Store {
             .bind(&*name)
             .bind(&next_position)
             .bind(done)
-            .execute(&mut *transaction)
+            .execute(&mut *connection)
             .await?;
-        transaction.commit().await?;
         Ok(Some(Batch { name: next, rows: done, is_last: next_position.is_none() }))
+        })
+        .await
     }
 
     /// The oldest backfill that is not finished and that this database has a function for.
@@ -111,24 +111,25 @@ impl Store {
     }
 
     async fn note_failure(&self, name: &str, error: &Error) -> Result<(), Error> {
-        let mut connection = self.pool.acquire().await?;
-        let mut transaction = self.begin(&mut connection).await?;
-        let note = format!(
-            "-- ses-reports: note the failure of a backfill
+        self.transaction("note a failed backfill", async |connection| {
+            let note = format!(
+                "-- ses-reports: note the failure of a backfill
             UPDATE {}.aws_report_backfill SET last_error = $2, updated_at = now() WHERE name = $1",
-            self.schema.quoted()
-        );
-        // A refusal may quote values: only its code is kept.
-        let why = match error {
-            Error::Refused(refusal) => format!("SQLSTATE {}", refusal.code),
-            other => other.to_string(),
-        };
-        sqlx::query(AssertSqlSafe(note))
-            .persistent(false)
-            .bind(name)
-            .bind(why)
-            .execute(&mut *transaction)
-            .await?;
-        Ok(transaction.commit().await?)
+                self.schema.quoted()
+            );
+            // A refusal may quote values: only its code is kept.
+            let why = match error {
+                Error::Refused(refusal) => format!("SQLSTATE {}", refusal.code),
+                other => other.to_string(),
+            };
+            sqlx::query(AssertSqlSafe(note))
+                .persistent(false)
+                .bind(name)
+                .bind(why)
+                .execute(&mut *connection)
+                .await?;
+            Ok(())
+        })
+        .await
     }
 }

@@ -165,10 +165,11 @@ impl Store {
             self.schema.quoted()
         );
         let (ids, times): (Vec<Uuid>, Vec<OffsetDateTime>) = was.iter().copied().unzip();
-        let mut connection = self.pool.acquire().await?;
-        let mut transaction = self.begin(&mut connection).await?;
-        sqlx::query(AssertSqlSafe(sql)).bind(ids).bind(times).execute(&mut *transaction).await?;
-        Ok(transaction.commit().await?)
+        self.transaction("keep created_at", async |connection| {
+            sqlx::query(AssertSqlSafe(sql)).bind(ids).bind(times).execute(connection).await?;
+            Ok(())
+        })
+        .await
     }
 }
 

@@ -132,12 +132,12 @@ impl Store {
         selection: &Selection,
         most: i64,
     ) -> Result<Vec<Line>, Error> {
-        let mut connection = self.pool.acquire().await?;
-        let mut transaction = self.begin(&mut connection).await?;
-        let query = sqlx::query_as(self.statement(LIST)).persistent(self.prepared);
-        let lines = selection.bind(query).bind(most).fetch_all(&mut *transaction).await?;
-        transaction.commit().await?;
-        Ok(lines)
+        self.transaction("list dead letters", async |connection| {
+            let query = sqlx::query_as(self.statement(LIST)).persistent(self.prepared);
+            let lines = selection.bind(query).bind(most).fetch_all(&mut *connection).await?;
+            Ok(lines)
+        })
+        .await
     }
 
     /// The oldest dead letters of a selection behind one, by time and id.
@@ -150,18 +150,18 @@ impl Store {
         behind: Option<(OffsetDateTime, Uuid)>,
         most: i64,
     ) -> Result<Vec<Line>, Error> {
-        let mut connection = self.pool.acquire().await?;
-        let mut transaction = self.begin(&mut connection).await?;
-        let query = sqlx::query_as(self.statement(PAGE)).persistent(self.prepared);
-        let lines = selection
-            .bind(query)
-            .bind(most)
-            .bind(behind.map(|(time, _)| time))
-            .bind(behind.map(|(_, id)| id))
-            .fetch_all(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        Ok(lines)
+        self.transaction("next dead letters", async |connection| {
+            let query = sqlx::query_as(self.statement(PAGE)).persistent(self.prepared);
+            let lines = selection
+                .bind(query)
+                .bind(most)
+                .bind(behind.map(|(time, _)| time))
+                .bind(behind.map(|(_, id)| id))
+                .fetch_all(&mut *connection)
+                .await?;
+            Ok(lines)
+        })
+        .await
     }
 
     /// How many dead letters of a selection there are of each reason.
@@ -172,12 +172,12 @@ impl Store {
         &self,
         selection: &Selection,
     ) -> Result<Vec<(String, i64)>, Error> {
-        let mut connection = self.pool.acquire().await?;
-        let mut transaction = self.begin(&mut connection).await?;
-        let query = sqlx::query_as(self.statement(REASONS)).persistent(self.prepared);
-        let reasons = selection.bind(query).fetch_all(&mut *transaction).await?;
-        transaction.commit().await?;
-        Ok(reasons)
+        self.transaction("count dead letters", async |connection| {
+            let query = sqlx::query_as(self.statement(REASONS)).persistent(self.prepared);
+            let reasons = selection.bind(query).fetch_all(&mut *connection).await?;
+            Ok(reasons)
+        })
+        .await
     }
 
     /// Dead letters with ids of a range, two at most.
@@ -189,16 +189,16 @@ impl Store {
         least: Uuid,
         greatest: Uuid,
     ) -> Result<Vec<Uuid>, Error> {
-        let mut connection = self.pool.acquire().await?;
-        let mut transaction = self.begin(&mut connection).await?;
-        let ids = sqlx::query_scalar(self.statement(BETWEEN))
-            .persistent(self.prepared)
-            .bind(least)
-            .bind(greatest)
-            .fetch_all(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        Ok(ids)
+        self.transaction("find dead letters by id", async |connection| {
+            let ids = sqlx::query_scalar(self.statement(BETWEEN))
+                .persistent(self.prepared)
+                .bind(least)
+                .bind(greatest)
+                .fetch_all(&mut *connection)
+                .await?;
+            Ok(ids)
+        })
+        .await
     }
 
     /// Dead letters, whole, the oldest first.
@@ -206,15 +206,15 @@ impl Store {
     /// # Errors
     /// As [`Store::list_dead_letters`].
     pub async fn dead_letters(&self, ids: &[Uuid]) -> Result<Vec<Letter>, Error> {
-        let mut connection = self.pool.acquire().await?;
-        let mut transaction = self.begin(&mut connection).await?;
-        let letters = sqlx::query_as(self.statement(WHOLE))
-            .persistent(self.prepared)
-            .bind(ids.to_vec())
-            .fetch_all(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        Ok(letters)
+        self.transaction("read dead letters", async |connection| {
+            let letters = sqlx::query_as(self.statement(WHOLE))
+                .persistent(self.prepared)
+                .bind(ids.to_vec())
+                .fetch_all(&mut *connection)
+                .await?;
+            Ok(letters)
+        })
+        .await
     }
 
     /// The clock by which dead letters are stored.
@@ -222,14 +222,14 @@ impl Store {
     /// # Errors
     /// As [`Store::list_dead_letters`].
     pub async fn clock(&self) -> Result<OffsetDateTime, Error> {
-        let mut connection = self.pool.acquire().await?;
-        let mut transaction = self.begin(&mut connection).await?;
-        let now = sqlx::query_scalar("-- ses-reports: ask the clock\nSELECT clock_timestamp()")
-            .persistent(self.prepared)
-            .fetch_one(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        Ok(now)
+        self.transaction("clock", async |connection| {
+            let now = sqlx::query_scalar("-- ses-reports: ask the clock\nSELECT clock_timestamp()")
+                .persistent(self.prepared)
+                .fetch_one(&mut *connection)
+                .await?;
+            Ok(now)
+        })
+        .await
     }
 
     /// Deletes dead letters for good; tells how many there were.
@@ -237,14 +237,14 @@ impl Store {
     /// # Errors
     /// As [`Store::list_dead_letters`].
     pub async fn delete_dead_letters(&self, ids: &[Uuid]) -> Result<u64, Error> {
-        let mut connection = self.pool.acquire().await?;
-        let mut transaction = self.begin(&mut connection).await?;
-        let done = sqlx::query(self.statement(REMOVE))
-            .persistent(self.prepared)
-            .bind(ids.to_vec())
-            .execute(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        Ok(done.rows_affected())
+        self.transaction("delete dead letters", async |connection| {
+            let done = sqlx::query(self.statement(REMOVE))
+                .persistent(self.prepared)
+                .bind(ids.to_vec())
+                .execute(&mut *connection)
+                .await?;
+            Ok(done.rows_affected())
+        })
+        .await
     }
 }

@@ -1,13 +1,26 @@
 //! What PostgreSQL's errors mean to a worker.
 
-use crate::postgres::explain;
+use std::fmt;
+
+use sqlx::error::DatabaseError;
+use sqlx::postgres::PgDatabaseError;
+
+use crate::postgres::{explain, sqlstate as codes};
 
 /// Why a write did not happen.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The values were refused; the same batch will be refused again. Someone in it is to blame.
-    #[error("PostgreSQL refuses the values")]
+    /// The values were refused; the same batch will be refused again. One of its rows is to blame.
+    #[error("PostgreSQL refuses the values (SQLSTATE {})", .0.code)]
     Refused(Refusal),
+    /// A constraint refuses the values. The schema has none that an event could violate: it is an
+    /// operator's, or the schema is not what its migrations make.
+    #[error("{0}")]
+    Constraint(Violation),
+    /// A lock was not available in time. Whoever holds it concerns the rows or the months of this
+    /// batch, not the others.
+    #[error("waited in vain for a lock")]
+    Locked,
     /// A partition that we knew is gone; it must be asked for again.
     #[error("a partition is missing")]
     MissingPartition,
@@ -47,20 +60,92 @@ impl Error {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Unavailable(error) => {
-                !error.as_database_error().and_then(sqlx::error::DatabaseError::code).is_some_and(
-                    |code| ["28", "3D", "3F", "42"].iter().any(|class| code.starts_with(class)),
-                )
+                !error.as_database_error().and_then(DatabaseError::code).is_some_and(|code| {
+                    ["28", "3D", "3F", "42"].iter().any(|class| code.starts_with(class))
+                })
             }
-            Self::Conflict | Self::Expired | Self::MissingPartition | Self::Timeout(_) => true,
-            Self::Refused(_) | Self::TakenOver | Self::Already | Self::Pooler(_) => false,
+            Self::Conflict
+            | Self::Expired
+            | Self::MissingPartition
+            | Self::Locked
+            | Self::Timeout(_) => true,
+            Self::Refused(_)
+            | Self::Constraint(_)
+            | Self::TakenOver
+            | Self::Already
+            | Self::Pooler(_) => false,
         }
     }
 
-    /// What keeps a worker from writing, for whoever asks from outside.
+    /// Whether it took longer than it may.
     #[must_use]
-    pub fn reason(&self) -> &'static str {
-        if matches!(self, Self::Pooler(_)) { POOLER } else { "PostgreSQL does not take writes" }
+    pub fn is_timeout(&self) -> bool {
+        match self {
+            Self::Timeout(_) => true,
+            // Query canceled: by `statement_timeout`.
+            Self::Unavailable(error) => code_of(error).as_deref() == Some(codes::QUERY_CANCELED),
+            _ => false,
+        }
     }
+
+    /// Whether one bad value may be the cause, though PostgreSQL does not say so: a statement that takes
+    /// too long or too much memory, an internal error, a server process that crashes.
+    #[must_use]
+    pub fn may_be_of_values(&self) -> bool {
+        match self {
+            Self::Timeout(_) => true,
+            // A full disk (53100) takes no message, and a small one may still fit.
+            Self::Unavailable(error) => code_of(error).is_none_or(|code| {
+                code == codes::QUERY_CANCELED
+                    || code == "57P02"
+                    || (code != "53100"
+                        && ["53", "XX", "58"].iter().any(|class| code.starts_with(class)))
+            }),
+            _ => false,
+        }
+    }
+
+    /// The same as a refusal of the values.
+    #[must_use]
+    pub fn as_refusal(&self) -> Refusal {
+        match self {
+            Self::Refused(refusal) => refusal.clone(),
+            Self::Constraint(violation) => {
+                Refusal { code: violation.code.clone(), message: violation.to_string() }
+            }
+            Self::Timeout(_) => {
+                Refusal { code: codes::QUERY_CANCELED.to_owned(), message: self.to_string() }
+            }
+            Self::Unavailable(error) => Refusal {
+                code: code_of(error).unwrap_or_else(|| "08006".to_owned()),
+                message: explain(error),
+            },
+            _ => Refusal { code: "58000".to_owned(), message: self.to_string() },
+        }
+    }
+
+    /// Whether the connection that it came over is to be given up.
+    pub(super) fn spoils_connection(&self) -> bool {
+        matches!(self, Self::Timeout(_) | Self::Pooler(_) | Self::Unavailable(_))
+    }
+
+    /// What keeps a worker from writing, for those who ask from outside. Of a refusal it repeats
+    /// PostgreSQL's own words, so it is for errors of rows that hold nothing of a message.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::Pooler(_) => POOLER.to_owned(),
+            Self::Refused(Refusal { code, message }) => {
+                format!("PostgreSQL refuses every event: {message} (SQLSTATE {code})")
+            }
+            Self::Constraint(violation) => format!("PostgreSQL refuses every event: {violation}"),
+            other => format!("PostgreSQL does not take writes: {other}"),
+        }
+    }
+}
+
+fn code_of(error: &sqlx::Error) -> Option<String> {
+    Some(error.as_database_error()?.code()?.into_owned())
 }
 
 /// The SQLSTATE and the message of a refusal.
@@ -70,6 +155,41 @@ pub struct Refusal {
     pub code: String,
     /// PostgreSQL's message. It may quote values: it is stored with the dead letter, never logged.
     pub message: String,
+}
+
+/// A violated constraint, without the values that violate it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Five characters, such as `23502`.
+    pub code: String,
+    /// The constraint or, for a `NOT NULL`, the column.
+    pub constraint: Option<String>,
+    /// The table, a partition perhaps.
+    pub table: Option<String>,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { code, constraint, table } = self;
+        let (constraint, table) = (constraint.as_deref(), table.as_deref());
+        write!(
+            f,
+            "constraint {} of table {} refuses rows (SQLSTATE {code}); it is not part of this schema",
+            constraint.unwrap_or("(unnamed)"),
+            table.unwrap_or("(unnamed)")
+        )
+    }
+}
+
+impl Violation {
+    fn of(code: String, database: &dyn DatabaseError) -> Self {
+        let column = || database.try_downcast_ref::<PgDatabaseError>()?.column();
+        Self {
+            code,
+            constraint: database.constraint().or_else(column).map(str::to_owned),
+            table: database.table().map(str::to_owned),
+        }
+    }
 }
 
 impl From<sqlx::Error> for Error {
@@ -85,9 +205,15 @@ impl From<sqlx::Error> for Error {
         };
         let code = database.code().unwrap_or_default().into_owned();
         // "no partition of relation … found for row" shares its SQLSTATE with CHECK constraints,
-        // but names no constraint.
-        if code == "23514" && database.constraint().is_none() {
+        // but names no constraint. The table may be another one, which a trigger writes to.
+        if code == codes::CHECK_VIOLATION
+            && database.constraint().is_none()
+            && database.table() == Some("aws_report_detail")
+        {
             return Self::MissingPartition;
+        }
+        if code == codes::LOCK_NOT_AVAILABLE {
+            return Self::Locked;
         }
         // Undefined, or defined by another client. A statement of the same name that takes other
         // parameters is a protocol violation.
@@ -101,8 +227,12 @@ impl From<sqlx::Error> for Error {
         if code.starts_with("40") {
             return Self::Conflict;
         }
-        // 22 data exception, 23 integrity violation, 54 program limit exceeded.
-        if code.starts_with("22") || code.starts_with("23") || code.starts_with("54") {
+        // 23 integrity constraint violation.
+        if code.starts_with("23") {
+            return Self::Constraint(Violation::of(code, database));
+        }
+        // 22 data exception, 54 program limit exceeded.
+        if code.starts_with("22") || code.starts_with("54") {
             return Self::Refused(Refusal { code, message: database.message().to_owned() });
         }
         Self::Unavailable(error)

@@ -1,36 +1,36 @@
 //! The store: the only code that speaks SQL to the report tables.
 
-mod alongside;
 mod backfill;
 mod baseline;
 mod check;
+mod checkpoint;
 mod daily;
 mod dead_letters;
 mod error;
 pub mod expire;
+mod lock_holder;
 pub mod partitions;
 mod replay;
 mod report_types;
 mod statement;
+mod transaction;
 mod write;
 
 use std::collections::HashSet;
-use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Connection as _, PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, PgPool};
 use time::Date;
-use tokio::time::timeout;
 
-pub use alongside::{Alongside, Part, Retried};
 pub use backfill::{Batch, Failed};
 pub use baseline::{DetailAndReport, HandMadeTables, Rows};
 pub use check::{Check, Doubt, check};
+pub use checkpoint::{Checkpoint, Part, Retried};
+pub use daily::REFRESH_TIMEOUT;
 pub use dead_letters::{Letter, Line, Selection};
-pub use error::{Error, Refusal};
+pub use error::{Error, Refusal, Violation};
 pub use replay::{Begun, Done, Sums};
 pub use write::{DeadLetter, Written};
 
@@ -38,6 +38,7 @@ use crate::batch::Kept;
 use crate::postgres::SchemaName;
 use partitions::Ensured;
 use report_types::ReportTypes;
+use transaction::{LOCK_TIMEOUT, Limits};
 
 /// The report tables of one PostgreSQL schema.
 #[derive(Debug)]
@@ -64,23 +65,12 @@ struct Known {
 /// `search_path` of its own.
 #[derive(Debug)]
 struct Statements {
-    begin: String,
     write: String,
     dead_letters: String,
     report_types: String,
     kept: String,
     stale_days: String,
     refresh_day: String,
-}
-
-/// Nine tenths of the client's patience for each statement, and for the client's next one: the host of
-/// a worker may be gone without a word, and its transaction would keep its locks for hours.
-fn begin(timeout: Duration) -> String {
-    let millis = (timeout * 9 / 10).as_millis();
-    format!(
-        "BEGIN; SET LOCAL statement_timeout = {millis}; \
-         SET LOCAL idle_in_transaction_session_timeout = {millis}"
-    )
 }
 
 impl Store {
@@ -104,7 +94,6 @@ impl Store {
         let statement = |text: &str| text.replace("{schema}", &schema.quoted());
         let store = Self {
             statements: Statements {
-                begin: begin(timeout),
                 write: statement(&statement::write()),
                 dead_letters: statement(include_str!("write_dead_letters.sql")),
                 report_types: statement(include_str!("write_report_types.sql")),
@@ -126,76 +115,52 @@ impl Store {
         Ok(store)
     }
 
-    /// Begins a transaction whose statements PostgreSQL itself ends before we stop waiting for
-    /// them: it would go on with one that nobody waits for, and one more at each try.
-    async fn begin<'c>(
-        &self,
-        connection: &'c mut PgConnection,
-    ) -> Result<Transaction<'c, Postgres>, sqlx::Error> {
-        connection.begin_with(AssertSqlSafe(self.statements.begin.as_str())).await
+    /// How long a transaction may take.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
     }
 
     /// Asks from when on rows are kept, which another process may have changed. A batch that does
     /// not know it yet is refused its month, and asks then.
     ///
     /// # Errors
-    /// When PostgreSQL cannot be reached.
-    pub async fn learn_kept(&self) -> Result<(), sqlx::Error> {
-        let mut connection = self.pool.acquire().await?;
-        let Ok(kept) = timeout(self.timeout, self.kept(&mut connection)).await else {
-            return Err(self.gave_up(connection));
-        };
-        let kept = kept?;
+    /// When PostgreSQL cannot be reached or refuses.
+    pub async fn learn_kept(&self) -> Result<(), Error> {
+        let rows: Vec<(String, Date)> = self
+            .transaction("learn what is kept", async |connection| {
+                Ok(sqlx::query_as(AssertSqlSafe(self.statements.kept.as_str()))
+                    .persistent(self.prepared)
+                    .fetch_all(connection)
+                    .await?)
+            })
+            .await?;
+        let from = |what: &str| rows.iter().find(|(kind, _)| kind == what).map(|(_, from)| *from);
+        let kept = Kept { details_from: from("details"), reports_from: from("reports") };
         self.known(|known| known.kept = kept);
         Ok(())
-    }
-
-    async fn kept(&self, connection: &mut PgConnection) -> Result<Kept, sqlx::Error> {
-        let mut transaction = self.begin(connection).await?;
-        let rows: Vec<(String, Date)> =
-            sqlx::query_as(AssertSqlSafe(self.statements.kept.as_str()))
-                .persistent(self.prepared)
-                .fetch_all(&mut *transaction)
-                .await?;
-        transaction.commit().await?;
-        let from = |what: &str| rows.iter().find(|(kind, _)| kind == what).map(|(_, from)| *from);
-        Ok(Kept { details_from: from("details"), reports_from: from("reports") })
     }
 
     /// Creates the partitions of months (their first days) where there are none; tells how many.
     ///
     /// # Errors
-    /// When PostgreSQL cannot be reached, or a lock on the parent is not to be had.
-    pub async fn create_months(&self, months: &[Date]) -> Result<usize, sqlx::Error> {
-        let mut connection = self.pool.acquire().await?;
+    /// When PostgreSQL cannot be reached, or a lock on the parent is not available.
+    pub async fn create_months(&self, months: &[Date]) -> Result<usize, Error> {
+        let limits = Limits::of(self.timeout).lock(LOCK_TIMEOUT);
         let mut created = 0;
         for month in months {
-            let Ok(ensured) =
-                timeout(self.timeout, self.create_month(&mut connection, *month)).await
-            else {
-                return Err(self.gave_up(connection));
-            };
-            created += usize::from(ensured? == Ensured::Created);
+            created += usize::from(self.create_month(*month, limits).await? == Ensured::Created);
         }
         Ok(created)
     }
 
-    /// Drops a connection that owes an answer: the network may have lost it for ever.
-    fn gave_up(&self, connection: PoolConnection<Postgres>) -> sqlx::Error {
-        drop(connection.detach());
-        let why = Error::Timeout(self.timeout.as_secs()).to_string();
-        sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, why))
-    }
-
     /// In a transaction of its own, so that the lock on the parent is held for a moment only.
-    async fn create_month(
-        &self,
-        connection: &mut PgConnection,
-        month: Date,
-    ) -> Result<Ensured, sqlx::Error> {
-        let mut transaction = self.begin(connection).await?;
-        let ensured = partitions::ensure(&mut transaction, &self.schema, month).await?;
-        transaction.commit().await?;
+    async fn create_month(&self, month: Date, limits: Limits<'_>) -> Result<Ensured, Error> {
+        let ensured = self
+            .limited_transaction("create a month", limits, async |connection| {
+                Ok(partitions::ensure(connection, &self.schema, month).await?)
+            })
+            .await?;
         if ensured != Ensured::Expired {
             self.known(|known| known.months.insert(month));
         }

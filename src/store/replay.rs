@@ -87,34 +87,34 @@ impl Store {
         run: Uuid,
         from_start: bool,
     ) -> Result<Begun, Error> {
-        let mut connection = self.pool.acquire().await?;
-        let mut transaction = self.begin(&mut connection).await?;
-        // Waits for parts that are being committed.
-        let finished: Option<bool> = sqlx::query_scalar(self.statement(HOLD))
-            .persistent(self.prepared)
-            .bind(id)
-            .fetch_optional(&mut *transaction)
-            .await?;
-        let anew = from_start || finished == Some(true);
-        sqlx::query(self.statement(BEGIN))
-            .persistent(self.prepared)
-            .bind(id)
-            .bind(source)
-            .bind(run)
-            .bind(anew)
-            .execute(&mut *transaction)
-            .await?;
-        if anew {
-            self.forget_parts(&mut transaction, id).await?;
-        }
-        let done = sqlx::query_as(self.statement(DONE))
-            .persistent(self.prepared)
-            .bind(id)
-            .fetch_all(&mut *transaction)
-            .await?;
-        let sums = self.sums(&mut transaction, id).await?;
-        transaction.commit().await?;
-        Ok(Begun { done, sums })
+        self.transaction("begin a replay", async |connection| {
+            // Waits for parts that are being committed.
+            let finished: Option<bool> = sqlx::query_scalar(self.statement(HOLD))
+                .persistent(self.prepared)
+                .bind(id)
+                .fetch_optional(&mut *connection)
+                .await?;
+            let anew = from_start || finished == Some(true);
+            sqlx::query(self.statement(BEGIN))
+                .persistent(self.prepared)
+                .bind(id)
+                .bind(source)
+                .bind(run)
+                .bind(anew)
+                .execute(&mut *connection)
+                .await?;
+            if anew {
+                self.forget_parts(connection, id).await?;
+            }
+            let done = sqlx::query_as(self.statement(DONE))
+                .persistent(self.prepared)
+                .bind(id)
+                .fetch_all(&mut *connection)
+                .await?;
+            let sums = self.sums(connection, id).await?;
+            Ok(Begun { done, sums })
+        })
+        .await
     }
 
     /// What became of a replay so far.
@@ -122,11 +122,11 @@ impl Store {
     /// # Errors
     /// When PostgreSQL cannot be reached or refuses.
     pub async fn replay_sums(&self, id: Uuid) -> Result<Sums, Error> {
-        let mut connection = self.pool.acquire().await?;
-        let mut transaction = self.begin(&mut connection).await?;
-        let sums = self.sums(&mut transaction, id).await?;
-        transaction.commit().await?;
-        Ok(sums)
+        self.transaction("sum a replay", async |connection| {
+            let sums = self.sums(connection, id).await?;
+            Ok(sums)
+        })
+        .await
     }
 
     /// Writes down that all of a replay is committed, and what became of it.
@@ -134,29 +134,29 @@ impl Store {
     /// # Errors
     /// [`Error::TakenOver`] when a later run has begun; otherwise as [`Store::replay_sums`].
     pub async fn finish_replay(&self, id: Uuid, run: Uuid) -> Result<Sums, Error> {
-        let mut connection = self.pool.acquire().await?;
-        let mut transaction = self.begin(&mut connection).await?;
-        let sums = self.sums(&mut transaction, id).await?;
-        let done = sqlx::query(self.statement(FINISH))
-            .persistent(self.prepared)
-            .bind(id)
-            .bind(run)
-            .bind(sums.bodies)
-            .bind(sums.with_events)
-            .bind(sums.acknowledged)
-            .bind(sums.dead_letters)
-            .bind(sums.new_dead_letters)
-            .bind(sums.new_events)
-            .bind(sums.known_events)
-            .bind(sums.expired_events)
-            .execute(&mut *transaction)
-            .await?;
-        if done.rows_affected() != 1 {
-            return Err(Error::TakenOver);
-        }
-        self.forget_parts(&mut transaction, id).await?;
-        transaction.commit().await?;
-        Ok(sums)
+        self.transaction("finish a replay", async |connection| {
+            let sums = self.sums(connection, id).await?;
+            let done = sqlx::query(self.statement(FINISH))
+                .persistent(self.prepared)
+                .bind(id)
+                .bind(run)
+                .bind(sums.bodies)
+                .bind(sums.with_events)
+                .bind(sums.acknowledged)
+                .bind(sums.dead_letters)
+                .bind(sums.new_dead_letters)
+                .bind(sums.new_events)
+                .bind(sums.known_events)
+                .bind(sums.expired_events)
+                .execute(&mut *connection)
+                .await?;
+            if done.rows_affected() != 1 {
+                return Err(Error::TakenOver);
+            }
+            self.forget_parts(connection, id).await?;
+            Ok(sums)
+        })
+        .await
     }
 
     async fn sums(&self, connection: &mut PgConnection, id: Uuid) -> Result<Sums, Error> {

@@ -6,7 +6,8 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::partitions::Ensured;
-use super::{Alongside, Error, Refusal, Store};
+use super::transaction::{LOCK_TIMEOUT, Limits};
+use super::{Checkpoint, Error, Refusal, Store};
 use crate::batch::Columns;
 use crate::row::columns::{DETAIL, Get, REPORT};
 use crate::row::{EventRow, ReportRow};
@@ -59,22 +60,22 @@ impl Store {
         rows: &[&EventRow],
         dead_letters: &[DeadLetter<'_>],
     ) -> Result<Written, Error> {
-        self.write_with(rows, dead_letters, &Alongside::Nothing).await
+        self.write_with(rows, dead_letters, &Checkpoint::Nothing).await
     }
 
     /// The same, with what is to be committed in the same transaction or not at all.
     ///
     /// # Errors
-    /// As [`Store::write`], and [`Error::TakenOver`] and [`Error::Already`] as [`Alongside`] says.
+    /// As [`Store::write`], and [`Error::TakenOver`] and [`Error::Already`] as [`Checkpoint`] says.
     pub async fn write_with(
         &self,
         rows: &[&EventRow],
         dead_letters: &[DeadLetter<'_>],
-        alongside: &Alongside<'_>,
+        checkpoint: &Checkpoint<'_>,
     ) -> Result<Written, Error> {
         for _ in 1..LAYOUTS {
             let columns = Columns::of(rows.iter().copied(), self.known(|known| known.kept));
-            match self.try_write(&columns, dead_letters, alongside).await {
+            match self.try_write(&columns, dead_letters, checkpoint).await {
                 // A month was dropped, or detached by hand.
                 Err(Error::MissingPartition | Error::Expired) => {
                     self.known(|known| known.months.clear());
@@ -84,7 +85,7 @@ impl Store {
             }
         }
         let columns = Columns::of(rows.iter().copied(), self.known(|known| known.kept));
-        match self.try_write(&columns, dead_letters, alongside).await {
+        match self.try_write(&columns, dead_letters, checkpoint).await {
             // It was just made, and still there is none: the row is to blame.
             Err(Error::MissingPartition) => Err(Error::Refused(Refusal {
                 code: "23514".to_owned(),
@@ -104,40 +105,60 @@ impl Store {
         dead_letters: &[DeadLetter<'_>],
     ) -> Result<Written, Error> {
         let columns = Columns::of_reports(reports);
-        self.try_write(&columns, dead_letters, &Alongside::Nothing).await
+        self.try_write(&columns, dead_letters, &Checkpoint::Nothing).await
+    }
+
+    /// Writes a batch and rolls it back: whether PostgreSQL would accept it.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub async fn try_out(
+        &self,
+        rows: &[&EventRow],
+        dead_letters: &[DeadLetter<'_>],
+    ) -> Result<(), Error> {
+        self.try_out_within(Limits::of(self.timeout).lock(LOCK_TIMEOUT), rows, dead_letters).await
+    }
+
+    pub(super) async fn try_out_within(
+        &self,
+        limits: Limits<'_>,
+        rows: &[&EventRow],
+        dead_letters: &[DeadLetter<'_>],
+    ) -> Result<(), Error> {
+        let columns = Columns::of(rows.iter().copied(), self.known(|known| known.kept));
+        self.ensure_months(&columns, limits).await?;
+        self.limited_transaction("probe", limits.trial(), async |connection| {
+            self.write_in(connection, &columns, dead_letters, &Checkpoint::Nothing).await
+        })
+        .await?;
+        Ok(())
     }
 
     async fn try_write(
         &self,
         columns: &Columns<'_>,
         dead_letters: &[DeadLetter<'_>],
-        alongside: &Alongside<'_>,
+        checkpoint: &Checkpoint<'_>,
     ) -> Result<Written, Error> {
-        let mut connection = self.pool.acquire().await?;
-        let work = async {
-            self.ensure_months(&mut connection, columns).await?;
-            self.transaction(&mut connection, columns, dead_letters, alongside).await
-        };
-        let outcome = tokio::time::timeout(self.timeout, work)
-            .await
-            .unwrap_or(Err(Error::Timeout(self.timeout.as_secs())));
-        if matches!(outcome, Err(Error::Timeout(_) | Error::Pooler(_) | Error::Unavailable(_))) {
-            // It may still wait for an answer, or lead to a server that has become a replica: the
-            // next try gets a new one.
-            drop(connection.detach());
-        }
-        outcome
+        let limits = Limits::of(self.timeout).lock(LOCK_TIMEOUT);
+        self.ensure_months(columns, limits).await?;
+        let written = self
+            .limited_transaction("write a batch", limits, async |connection| {
+                self.write_in(connection, columns, dead_letters, checkpoint).await
+            })
+            .await?;
+        self.known(|known| {
+            known.report_types.extend(columns.report_types.keys());
+        });
+        Ok(written)
     }
 
     /// Creates the partitions of months that this process has not seen yet.
-    async fn ensure_months(
-        &self,
-        connection: &mut PgConnection,
-        columns: &Columns<'_>,
-    ) -> Result<(), Error> {
+    async fn ensure_months(&self, columns: &Columns<'_>, limits: Limits<'_>) -> Result<(), Error> {
         for month in &columns.months {
             if !self.known(|known| known.months.contains(month))
-                && self.create_month(connection, *month).await? == Ensured::Expired
+                && self.create_month(*month, limits).await? == Ensured::Expired
             {
                 return Err(Error::Expired);
             }
@@ -145,15 +166,14 @@ impl Store {
         Ok(())
     }
 
-    async fn transaction(
+    async fn write_in(
         &self,
         connection: &mut PgConnection,
         columns: &Columns<'_>,
         dead_letters: &[DeadLetter<'_>],
-        alongside: &Alongside<'_>,
+        checkpoint: &Checkpoint<'_>,
     ) -> Result<Written, Error> {
-        let mut transaction = self.begin(connection).await?;
-        self.claim(&mut transaction, alongside).await?;
+        self.claim(connection, checkpoint).await?;
         let new_types: Vec<(i64, &str)> = self.known(|known| {
             let unknown =
                 columns.report_types.iter().filter(|(id, _)| !known.report_types.contains(**id));
@@ -165,19 +185,17 @@ impl Store {
                 .persistent(self.prepared)
                 .bind(ids)
                 .bind(names)
-                .execute(&mut *transaction)
+                .execute(&mut *connection)
                 .await?;
         }
         let mut written = Written { expired: columns.expired, ..Written::default() };
         if !dead_letters.is_empty() {
-            written.dead_letters = self.insert_dead_letters(&mut transaction, dead_letters).await?;
+            written.dead_letters = self.insert_dead_letters(connection, dead_letters).await?;
         }
         if !columns.reports.is_empty() {
-            (written.details, written.reports) = self.upsert(&mut transaction, columns).await?;
+            (written.details, written.reports) = self.upsert(connection, columns).await?;
         }
-        self.settle(&mut transaction, alongside, written).await?;
-        transaction.commit().await?;
-        self.known(|known| known.report_types.extend(new_types.iter().map(|(id, _)| *id)));
+        self.settle(connection, checkpoint, written).await?;
         Ok(written)
     }
 

@@ -14,7 +14,7 @@ mod envelope;
 mod fetch;
 mod pin;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use base64::Engine as _;
@@ -84,6 +84,8 @@ pub struct Verifier {
     /// Made when it is needed for the first time.
     fetcher: LazyLock<Fetcher>,
     cache: Mutex<Cache>,
+    /// Where certificates of real topics are: known from the settings, or from an answer.
+    hosts: Mutex<HashSet<String>>,
 }
 
 impl Verifier {
@@ -103,7 +105,39 @@ impl Verifier {
                 tracing::warn!(%emulator, "certificates from there are believed as they are: for emulators and tests only");
             }
         }
-        Self { settings, roots, fetcher: LazyLock::new(Fetcher::new), cache: Mutex::default() }
+        let hosts = settings.topics.iter().map(TopicArn::certificate_host);
+        let hosts = Mutex::new(hosts.collect());
+        Self {
+            settings,
+            roots,
+            fetcher: LazyLock::new(Fetcher::new),
+            cache: Mutex::default(),
+            hosts,
+        }
+    }
+
+    /// Expects topics of the region that a queue is in, by the queue's URL.
+    #[must_use]
+    pub fn with_queue(self, queue_url: &str) -> Self {
+        if let Some(host) =
+            queue_url.strip_prefix("https://sqs.").and_then(|rest| rest.split_once('/'))
+        {
+            self.hosts().insert(format!("https://sns.{}/", host.0));
+        }
+        self
+    }
+
+    /// Whether a certificate is where a topic certainly is: a configured one, one of the queue's region,
+    /// or one whose certificate has been fetched. Anyone who may send to the queue can name any other
+    /// region, even one that does not exist.
+    #[must_use]
+    pub fn expects(&self, url: &CertificateUrl) -> bool {
+        self.settings.emulator.is_some() || self.hosts().contains(url.host())
+    }
+
+    fn hosts(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        // A panic elsewhere cannot leave it half changed.
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether anything is asked of messages at all.
@@ -158,6 +192,9 @@ impl Verifier {
             Err(Failure::NotThere(why)) => (Known::Bad(why), Learned::Settled),
             Err(Failure::Away(why)) => (Known::Away, Learned::Away(why)),
         };
+        if matches!(known, Known::Good(_)) {
+            self.hosts().insert(url.host().to_owned());
+        }
         self.cache().put(url.clone(), known, Instant::now());
         learned
     }

@@ -56,6 +56,13 @@ impl FromStr for TopicArn {
     }
 }
 
+impl TopicArn {
+    /// Where SNS keeps the certificates of the topic's region, as `https://HOST/`.
+    pub(super) fn certificate_host(&self) -> String {
+        format!("https://sns.{}.{}/", self.region, self.suffix)
+    }
+}
+
 impl fmt::Display for TopicArn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.arn)
@@ -119,7 +126,7 @@ impl fmt::Display for Emulator {
 pub struct CertificateUrl {
     url: String,
     /// How long the part is that does not come from the message.
-    place: usize,
+    host: usize,
     names: Vec<String>,
 }
 
@@ -130,13 +137,13 @@ impl CertificateUrl {
             && let Some(file) = url.strip_prefix(prefix.as_str())
         {
             is_word(file.strip_suffix(".pem")?, 128).then_some(())?;
-            return Some(Self { url: url.to_owned(), place: prefix.len(), names: Vec::new() });
+            return Some(Self { url: url.to_owned(), host: prefix.len(), names: Vec::new() });
         }
         let TopicArn { region, suffix, .. } = topic;
-        let place = format!("https://sns.{region}.{suffix}/");
-        let file = url.strip_prefix(&place)?.strip_prefix("SimpleNotificationService-")?;
+        let host = topic.certificate_host();
+        let file = url.strip_prefix(&host)?.strip_prefix("SimpleNotificationService-")?;
         is_word(file.strip_suffix(".pem")?, 64).then_some(())?;
-        Some(Self { url: url.to_owned(), place: place.len(), names: signers(region, suffix) })
+        Some(Self { url: url.to_owned(), host: host.len(), names: signers(region, suffix) })
     }
 
     pub(super) fn as_str(&self) -> &str {
@@ -145,8 +152,8 @@ impl CertificateUrl {
 
     /// The part that is safe to log: it holds nothing of a message.
     #[must_use]
-    pub fn place(&self) -> &str {
-        &self.url[..self.place]
+    pub fn host(&self) -> &str {
+        &self.url[..self.host]
     }
 
     /// The names of which the certificate must have one; none for an emulator, whose certificate
@@ -200,7 +207,7 @@ mod tests {
             let url = format!("https://{host}/SimpleNotificationService-0123abcd.pem");
             let pinned = CertificateUrl::pinned(&url, &topic(partition, region), None);
             let pinned = pinned.expect("SNS's own");
-            assert_eq!(pinned.place(), format!("https://{host}/"));
+            assert_eq!(pinned.host(), format!("https://{host}/"));
             assert!(pinned.names().is_some_and(|names| names.iter().any(|name| name == host)));
         }
     }
@@ -286,7 +293,7 @@ mod tests {
         let here = topic("aws", "eu-west-1");
         let pinned = |url: &str| CertificateUrl::pinned(url, &here, Some(&emulator));
         let url = pinned("http://127.0.0.1:4566/_aws/sns/Simple-1.pem").expect("the emulator's");
-        assert_eq!((url.place(), url.names()), ("http://127.0.0.1:4566/_aws/sns/", None));
+        assert_eq!((url.host(), url.names()), ("http://127.0.0.1:4566/_aws/sns/", None));
         assert!(
             pinned("https://sns.eu-west-1.amazonaws.com/SimpleNotificationService-a.pem").is_some()
         );

@@ -1,16 +1,17 @@
-//! How a worker is, for whoever asks from outside: the orchestrator, the load of a deployment.
+//! How a worker is, for those who ask from outside: the orchestrator, a deployment, the operator.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::flow::gate::Gate;
 use super::flow::shared_backoff::{Call, SharedBackoff};
 
-/// Longer than any wait of a healthy worker: a long poll with its time-out, a transaction with
-/// its own, the longest back-off.
-const LONGEST_SILENCE: Duration = Duration::from_mins(3);
+/// A loop that waits for something outside turns at least that often.
+const TURN: Duration = Duration::from_secs(30);
+/// How long a loop may be silent beyond the longest single step that it takes.
+const GRACE: Duration = Duration::from_mins(3);
 
 /// The state of one worker, shared with [`crate::http`].
 #[derive(Debug)]
@@ -18,7 +19,7 @@ pub struct Health {
     pub(super) gate: Gate,
     pub(super) receiving: SharedBackoff,
     pub(super) deleting: SharedBackoff,
-    last_beat: Mutex<Instant>,
+    loops: Mutex<Vec<Weak<Loop>>>,
 }
 
 impl Default for Health {
@@ -27,30 +28,113 @@ impl Default for Health {
             gate: Gate::default(),
             receiving: SharedBackoff::new(Call::Receive),
             deleting: SharedBackoff::new(Call::Delete),
-            last_beat: Mutex::new(Instant::now()),
+            loops: Mutex::default(),
         }
     }
 }
 
+/// One loop of the worker.
+#[derive(Debug)]
+struct Loop {
+    name: &'static str,
+    /// The longest that it may be silent.
+    longest: Duration,
+    last_turn: Mutex<Instant>,
+}
+
+/// By which a loop tells that it turns; dropped with it.
+#[derive(Debug)]
+pub(crate) struct Pulse(Arc<Loop>);
+
 impl Health {
-    /// A receive or a write has come to an end, good or bad: the worker moves.
-    pub(super) fn beat(&self) {
-        *self.last_beat.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    /// Watches a loop from now on. `longest_step` is the longest that it works without turning: the
+    /// time limit of a call, for example.
+    pub(crate) fn pulse(&self, name: &'static str, longest_step: Duration) -> Pulse {
+        let longest = longest_step + GRACE;
+        let watched = Arc::new(Loop { name, longest, last_turn: Mutex::new(Instant::now()) });
+        let mut loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
+        loops.retain(|each| each.strong_count() > 0);
+        loops.push(Arc::downgrade(&watched));
+        Pulse(watched)
     }
 
-    /// Whether the worker moves. One that does not is stuck, and nothing but a restart helps; a
-    /// database or a queue that is away is no reason to restart it.
+    /// A loop that does not turn any more, if there is one. Nothing but a restart helps then. A database
+    /// or a queue that does not answer is no reason to restart: the loops turn while they wait.
+    #[must_use]
+    pub fn stuck(&self) -> Option<&'static str> {
+        let loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
+        loops.iter().filter_map(Weak::upgrade).find(|each| each.is_stuck()).map(|each| each.name)
+    }
+
+    /// Whether all loops turn.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        let last_beat = *self.last_beat.lock().unwrap_or_else(PoisonError::into_inner);
-        last_beat.elapsed() < LONGEST_SILENCE
+        self.stuck().is_none()
     }
 
     /// What keeps the worker from its work, if anything does.
     #[must_use]
-    pub fn trouble(&self) -> Option<&'static str> {
-        (self.gate.database_away())
-            .or_else(|| self.receiving.reason())
-            .or_else(|| self.deleting.reason())
+    pub fn trouble(&self) -> Option<String> {
+        let of_sqs = || self.receiving.reason().or_else(|| self.deleting.reason());
+        self.gate.reason().or_else(|| of_sqs().map(str::to_owned))
+    }
+}
+
+impl Loop {
+    fn is_stuck(&self) -> bool {
+        let last_turn = *self.last_turn.lock().unwrap_or_else(PoisonError::into_inner);
+        last_turn.elapsed() > self.longest
+    }
+}
+
+impl Pulse {
+    /// The loop turns.
+    pub(crate) fn beat(&self) {
+        *self.0.last_turn.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Waits for something that may rightly take for ever, such as a message or a database that is away,
+    /// and turns meanwhile. What has a time limit of its own needs none of this.
+    pub(crate) async fn wait<T>(&self, event: impl Future<Output = T>) -> T {
+        let mut event = std::pin::pin!(event);
+        loop {
+            self.beat();
+            if let Ok(happened) = timeout(TURN, event.as_mut()).await {
+                self.beat();
+                return happened;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEP: Duration = Duration::from_secs(40);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loop_that_waits_for_ever_is_alive() {
+        let health = Arc::new(Health::default());
+        let pulse = health.pulse("poller", STEP);
+        let waiting = tokio::spawn(async move { pulse.wait(std::future::pending::<()>()).await });
+        tokio::time::sleep(Duration::from_hours(5)).await;
+        assert!(health.is_alive());
+        waiting.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_loop_that_hangs_in_a_step_is_stuck() {
+        let health = Health::default();
+        let (poller, writer) = (health.pulse("poller", STEP), health.pulse("writer", STEP));
+        tokio::time::advance(STEP + GRACE).await;
+        assert!(health.is_alive(), "that long a step may take");
+        poller.beat();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(health.stuck(), Some("writer"));
+        drop(writer);
+        assert!(health.is_alive(), "a loop that has ended is not watched");
+        tokio::time::advance(STEP + GRACE).await;
+        assert_eq!(health.stuck(), Some("poller"));
     }
 }

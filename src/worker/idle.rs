@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Shared;
+use super::flow::budget::Budget;
+use super::health::Health;
+use tokio_util::sync::CancellationToken;
 
 /// Since when nothing has happened.
 #[derive(Debug)]
@@ -48,16 +50,27 @@ impl IdleTracker {
     }
 }
 
-/// Stops the worker once nothing arrived for that long and all that did is written and deleted.
-pub(super) async fn stop_when_idle(shared: Arc<Shared>, idle: Duration) {
-    let pause = (idle / 20).clamp(Duration::from_millis(20), Duration::from_secs(1));
-    loop {
-        tokio::time::sleep(pause).await;
-        let nothing_held = shared.budget.held() == 0 && !shared.health.gate.is_closed();
-        if nothing_held && shared.idle.lasted() >= idle {
-            tracing::info!(seconds = idle.as_secs(), "idle");
-            shared.stop.cancel();
-            return;
+/// Stops a worker that has nothing to do.
+#[derive(Debug)]
+pub(super) struct StopWhenIdle {
+    pub(super) idle: Arc<IdleTracker>,
+    pub(super) budget: Arc<Budget>,
+    pub(super) health: Arc<Health>,
+    pub(super) stop: CancellationToken,
+}
+
+impl StopWhenIdle {
+    /// Stops the worker once nothing arrived for that long and all that did is written and deleted.
+    pub(super) async fn run(self, idle: Duration) {
+        let pause = (idle / 20).clamp(Duration::from_millis(20), Duration::from_secs(1));
+        loop {
+            tokio::time::sleep(pause).await;
+            let nothing_held = self.budget.held() == 0 && !self.health.gate.is_closed();
+            if nothing_held && self.idle.lasted() >= idle {
+                tracing::info!(seconds = idle.as_secs(), "idle");
+                self.stop.cancel();
+                return;
+            }
         }
     }
 }

@@ -17,19 +17,20 @@ mod idle;
 mod log_throttle;
 mod settings;
 mod stats;
+mod tasks;
 mod way;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
-use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::decode::Rules;
-use crate::queue::{MOST_PER_CALL, Queue};
-use crate::store::Store;
+use crate::ingest::Breaker;
+use crate::queue::{MOST_PER_CALL, Queue, RECEIVE_TIMEOUT};
+use crate::store::{self, Store};
 use crate::trust::Verifier;
 pub use background::retention::Owner;
 use background::{backfill, daily, months, retention};
@@ -37,12 +38,17 @@ use flow::budget::Budget;
 use flow::leases::{self, Leases};
 use flow::poll_limiter::PollLimiter;
 pub use health::Health;
-use idle::IdleTracker;
+use idle::{IdleTracker, StopWhenIdle};
 pub use settings::WorkerSettings;
 use stats::Stats;
 pub use stats::Summary;
+use tasks::Tasks;
+use way::deleter;
+use way::held::{HeldMessages, LockedReports};
 use way::poller::{self, OpenPolls};
-use way::{deleter, verification, writer};
+use way::tables::{self, Lines, Tables};
+use way::verification::{Admission, Certificates};
+use way::writer::{BatchLimits, Writer};
 
 /// From the signal to the end. ECS and Kubernetes kill after 30 s.
 const DRAIN: Duration = Duration::from_secs(24);
@@ -56,22 +62,25 @@ const STOP_COUNTING: Duration = Duration::from_secs(5);
 /// Then polls that are still open are left alone.
 const STOP_POLLING: Duration = Duration::from_secs(22);
 
-/// Everything that the tasks of a worker share.
-struct Shared {
+/// The stages of a worker, in the order in which they end.
+#[derive(Debug, Default)]
+struct Stages {
+    pollers: Tasks,
+    writers: Tasks,
+    deleter: Tasks,
+    background: Tasks,
+}
+
+/// What the tasks have in common once they run, and what the drain looks at.
+struct Running {
     queue: Queue,
-    store: Store,
-    rules: Rules,
-    settings: WorkerSettings,
+    store: Arc<Store>,
     health: Arc<Health>,
-    poll_limiter: PollLimiter,
-    budget: Budget,
-    leases: Leases,
-    stats: Stats,
-    idle: IdleTracker,
-    polls_open_at_stop: OpenPolls,
-    verifier: Verifier,
-    /// Where messages wait whose certificate is not known yet.
-    awaiting_certificate: mpsc::UnboundedSender<verification::AwaitingCertificate>,
+    budget: Arc<Budget>,
+    leases: Arc<Leases>,
+    stats: Arc<Stats>,
+    pollers: Arc<poller::Shared>,
+    stages: Stages,
     /// No more receives.
     stop: CancellationToken,
     /// No more writes: the drain has run out of time.
@@ -92,110 +101,24 @@ pub async fn run(
     health: Arc<Health>,
     stop: CancellationToken,
 ) -> anyhow::Result<Summary> {
-    let (awaiting_certificate, certificates_to_await) = mpsc::unbounded_channel();
-    let shared = Arc::new(Shared {
-        verifier: Verifier::new(settings.trust.clone()),
-        awaiting_certificate,
-        leases: Leases::new(queue.visibility()),
-        poll_limiter: PollLimiter::new(settings.pollers),
-        budget: Budget::new(settings.max_in_flight, settings.max_in_flight_bytes),
-        health,
-        stats: Stats::default(),
-        idle: IdleTracker::default(),
-        polls_open_at_stop: OpenPolls::default(),
-        give_up: CancellationToken::new(),
-        queue,
-        store,
-        rules,
-        settings,
-        stop,
-    });
-
-    let (handed_over, to_write) = mpsc::channel(one_batch(&shared.settings));
-    let to_write = Arc::new(Mutex::new(to_write));
-    let (written, to_delete) = mpsc::unbounded_channel();
-
-    let mut pollers = JoinSet::new();
-    for _ in 0..shared.settings.pollers {
-        pollers.spawn(poller::run(Arc::clone(&shared), handed_over.clone()));
-    }
-    if shared.verifier.verifies() {
-        pollers.spawn(verification::await_certificates(
-            Arc::clone(&shared),
-            certificates_to_await,
-            handed_over.clone(),
-        ));
-    }
-    drop(handed_over);
-    let mut writers = JoinSet::new();
-    for _ in 0..shared.settings.writers {
-        writers.spawn(writer::run(Arc::clone(&shared), Arc::clone(&to_write), written.clone()));
-    }
-    drop(written);
-    let mut deleter = JoinSet::new();
-    deleter.spawn(deleter::run(Arc::clone(&shared), to_delete));
-    let mut helpers = JoinSet::new();
-    helpers.spawn(leases::keep_hidden(Arc::clone(&shared)));
-    helpers.spawn(months::create_months(Arc::clone(&shared)));
-    helpers.spawn(months::learn_kept(Arc::clone(&shared)));
-    helpers.spawn(daily::refresh(Arc::clone(&shared)));
-    if let Some(retain) = shared.settings.retain {
-        helpers.spawn(retention::remove_expired(Arc::clone(&shared), owner, retain));
-    }
-    helpers.spawn(backfill::run(Arc::clone(&shared)));
-    helpers.spawn(stats::report(Arc::clone(&shared)));
-    if let Some(idle) = shared.settings.exit_when_idle {
-        helpers.spawn(idle::stop_when_idle(Arc::clone(&shared), idle));
-    }
-
+    let is_hurried = settings.exit_when_idle.is_none();
+    let mut running = start(queue, store, owner, rules, &settings, health, stop);
+    let Stages { pollers, writers, deleter, background } = &mut running.stages;
     // None of these ends before the worker is told to stop.
-    let crashed = tokio::select! {
-        () = shared.stop.cancelled() => false,
-        Some(_) = pollers.join_next() => true,
-        Some(_) = writers.join_next() => true,
-        Some(_) = deleter.join_next() => true,
-    } && !shared.stop.is_cancelled();
-    shared.stop.cancel();
-
-    let began = Instant::now();
-    tracing::info!(held = shared.budget.held(), "draining");
-    // The writers end when they have written what the pollers handed over, and the pollers are gone.
-    let all_written = async {
-        join_all(&mut pollers).await;
-        join_all(&mut writers).await;
+    let ended = tokio::select! {
+        () = running.stop.cancelled() => None,
+        name = pollers.first_ended() => Some(name),
+        name = writers.first_ended() => Some(name),
+        name = deleter.first_ended() => Some(name),
+        name = background.first_ended() => Some(name),
     };
-    if timeout_at(began + STOP_WRITING, all_written).await.is_err() {
-        shared.give_up.cancel();
-        pollers.abort_all();
-        join_all(&mut writers).await;
-    }
-    if timeout_at(began + STOP_DELETING, join_all(&mut deleter)).await.is_err() {
-        deleter.abort_all();
-    }
-    helpers.abort_all();
-    if shared.leases.any() {
-        // Otherwise they would take what is given back.
-        let _ = timeout_at(began + STOP_POLLING, shared.polls_open_at_stop.end(&shared)).await;
-    }
-    let given_back = timeout_at(began + DRAIN, leases::give_back_all(&shared)).await;
-    // Whoever asks next finds the figures of what was written; if not, the next worker counts them.
-    let is_hurried = shared.settings.exit_when_idle.is_none();
-    let patience = if is_hurried { STOP_COUNTING } else { DRAIN };
-    let by = (Instant::now() + patience).min(began + DRAIN);
-    let is_fresh = shared.health.gate.database_away().is_none()
-        && matches!(timeout_at(by, daily::refresh_all(&shared)).await, Ok(Ok(())));
-    if !is_fresh {
-        tracing::info!("the daily figures are left to the next worker");
-    }
-    let summary = shared.stats.summary();
-    tracing::info!(
-        given_back = given_back.unwrap_or(0),
-        took_ms = began.elapsed().as_millis(),
-        "drained"
-    );
-    tracing::info!("{summary}");
-    if crashed {
-        anyhow::bail!("a task of the worker ended by itself; what it held will be received again");
+    let crashed = ended.filter(|_| !running.stop.is_cancelled());
+    running.stop.cancel();
+    let summary = running.drain(is_hurried).await;
+    if let Some(name) = crashed {
+        anyhow::bail!(
+            "task {name} of the worker ended by itself; what it held will be received again"
+        );
     }
     Ok(summary)
 }
@@ -205,10 +128,180 @@ fn one_batch(settings: &WorkerSettings) -> usize {
     settings.batch_rows.div_ceil(MOST_PER_CALL).clamp(4, 512)
 }
 
-async fn join_all(tasks: &mut JoinSet<()>) {
-    while let Some(ended) = tasks.join_next().await {
-        if let Err(error) = ended {
-            tracing::error!(%error, "a task of the worker failed");
+fn start(
+    queue: Queue,
+    store: Store,
+    owner: Owner,
+    rules: Rules,
+    settings: &WorkerSettings,
+    health: Arc<Health>,
+    stop: CancellationToken,
+) -> Running {
+    let store = Arc::new(store);
+    let give_up = CancellationToken::new();
+    let budget = Arc::new(Budget::new(settings.max_in_flight, settings.max_in_flight_bytes));
+    let leases = Arc::new(Leases::new(queue.visibility()));
+    let stats = Arc::new(Stats::default());
+    let idle = Arc::new(IdleTracker::default());
+    let verifier = Arc::new(Verifier::new(settings.trust.clone()).with_queue(queue.url()));
+    let mut stages = Stages::default();
+
+    let (awaiting, to_await) = mpsc::unbounded_channel();
+    let (hand_over, handed_over) = mpsc::channel(one_batch(settings));
+    let handed_over = Arc::new(Mutex::new(handed_over));
+    let (to_hold, held) = mpsc::unbounded_channel();
+    let (to_delete, deletable) = mpsc::unbounded_channel();
+
+    let admission = Admission { verifier, awaiting, unverified: Arc::default() };
+    let pollers = Arc::new(poller::Shared {
+        queue: queue.clone(),
+        rules,
+        poll_limiter: PollLimiter::new(settings.pollers),
+        budget: Arc::clone(&budget),
+        leases: Arc::clone(&leases),
+        admission: admission.clone(),
+        health: Arc::clone(&health),
+        stats: Arc::clone(&stats),
+        idle: Arc::clone(&idle),
+        polls_open_at_stop: OpenPolls::default(),
+        stop: stop.clone(),
+    });
+    for _ in 0..settings.pollers {
+        let pulse = health.pulse("poller", RECEIVE_TIMEOUT);
+        stages.pollers.spawn("poller", poller::run(Arc::clone(&pollers), hand_over.clone(), pulse));
+    }
+    if admission.verifier.verifies() {
+        let certificates = Certificates {
+            admission,
+            arriving: to_await,
+            hand_over,
+            leases: Arc::clone(&leases),
+            stop: stop.clone(),
+            pulse: health.pulse("certificates", Duration::from_mins(1)),
+        };
+        stages.pollers.spawn("certificates", certificates.run());
+    } else {
+        drop(hand_over);
+    }
+
+    let locked = Arc::new(LockedReports::default());
+    let tables = Arc::new(tables::Parts {
+        store: Arc::clone(&store),
+        source: format!("sqs:{}", queue.name()).into(),
+        breaker: Breaker::default(),
+        health: Arc::clone(&health),
+        leases: Arc::clone(&leases),
+        stats: Arc::clone(&stats),
+        idle: Arc::clone(&idle),
+        to_delete,
+        lines: Lines::default(),
+    });
+    let transaction = store.timeout();
+    for _ in 0..settings.writers {
+        let writer = Writer {
+            handed_over: Arc::clone(&handed_over),
+            limits: BatchLimits {
+                rows: settings.batch_rows,
+                bytes: settings.batch_bytes,
+                linger: settings.batch_linger,
+            },
+            tables: Tables::new(&tables),
+            locked: Arc::clone(&locked),
+            to_hold: to_hold.clone(),
+            give_up: give_up.clone(),
+            pulse: health.pulse("writer", transaction),
+        };
+        stages.writers.spawn("writer", writer.run());
+    }
+    drop(to_hold);
+    let held = HeldMessages {
+        arriving: held,
+        tables: Tables::new(&tables),
+        locked,
+        stop: stop.clone(),
+        pulse: health.pulse("held messages", transaction),
+    };
+    stages.writers.spawn("held messages", held.run());
+    // The deleter ends when those who write have.
+    drop(tables);
+
+    let deleting = deleter::Shared {
+        queue: queue.clone(),
+        health: Arc::clone(&health),
+        stats: Arc::clone(&stats),
+    };
+    let pulse = health.pulse("deleter", Duration::ZERO);
+    stages.deleter.spawn("deleter", deleter::run(Arc::new(deleting), deletable, pulse));
+
+    let background = &mut stages.background;
+    let pulse = |name| health.pulse(name, transaction);
+    let lease_task =
+        leases::keep_hidden(Arc::clone(&leases), queue.clone(), pulse("visibility timeouts"));
+    background.spawn("visibility timeouts", lease_task);
+    background.spawn("months", months::create_months(Arc::clone(&store), pulse("months")));
+    background.spawn("kept", months::learn_kept(Arc::clone(&store), pulse("kept")));
+    let counting = health.pulse("daily figures", store::REFRESH_TIMEOUT);
+    background.spawn("daily figures", daily::refresh(Arc::clone(&store), counting));
+    background.spawn("backfill", backfill::run(Arc::clone(&store), pulse("backfill")));
+    background.spawn("report", stats::report(Arc::clone(&stats), Arc::clone(&budget)));
+    if let Some(retain) = settings.retain {
+        let task = retention::remove_expired(owner, retain, stop.clone(), pulse("retention"));
+        background.spawn("retention", task);
+    }
+    if let Some(after) = settings.exit_when_idle {
+        let stop_when_idle = StopWhenIdle {
+            idle,
+            budget: Arc::clone(&budget),
+            health: Arc::clone(&health),
+            stop: stop.clone(),
+        };
+        background.spawn("idle", stop_when_idle.run(after));
+    }
+    Running { queue, store, health, budget, leases, stats, pollers, stages, stop, give_up }
+}
+
+impl Running {
+    /// Writes and deletes what is held, and gives back what cannot be written in time.
+    async fn drain(self, is_hurried: bool) -> Summary {
+        let Self {
+            queue, store, health, budget, leases, stats, pollers, mut stages, give_up, ..
+        } = self;
+        let began = Instant::now();
+        tracing::info!(held = budget.held(), "draining");
+        // The writers end when they have written what the pollers handed over, and the pollers are gone.
+        let all_written = async {
+            stages.pollers.all_ended().await;
+            stages.writers.all_ended().await;
+        };
+        if timeout_at(began + STOP_WRITING, all_written).await.is_err() {
+            give_up.cancel();
+            stages.pollers.abort();
+            stages.writers.all_ended().await;
         }
+        if timeout_at(began + STOP_DELETING, stages.deleter.all_ended()).await.is_err() {
+            stages.deleter.abort();
+        }
+        stages.background.abort();
+        if leases.any() {
+            // Otherwise they would take what is given back.
+            let _ = timeout_at(began + STOP_POLLING, pollers.end_open_polls()).await;
+        }
+        let given_back = timeout_at(began + DRAIN, leases::give_back_all(&leases, &queue)).await;
+        // Those who ask next find the figures of what was written; if not, the next worker counts them.
+        let longest = if is_hurried { STOP_COUNTING } else { DRAIN };
+        let by = (Instant::now() + longest).min(began + DRAIN);
+        let is_fresh = !health.gate.is_database_away()
+            && matches!(timeout_at(by, daily::refresh_all(&store)).await, Ok(Ok(())));
+        if !is_fresh {
+            tracing::info!("the daily figures are left to the next worker");
+        }
+        let summary = stats.summary();
+        tracing::info!(
+            given_back = given_back.unwrap_or(0),
+            took_ms = began.elapsed().as_millis(),
+            "drained"
+        );
+        tracing::info!("{summary}");
+        summary
     }
 }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use crate::retention::Retain;
 use crate::trust;
 
-/// How many tasks ask PostgreSQL beside the writers: those that create months, learn which months are
-/// kept, refresh the daily figures and backfill. Each has a connection, so that no writer waits for
-/// one of them.
-const BACKGROUND_CONNECTIONS: usize = 4;
+/// Connections beside those of the writers, so that no writer waits for one: for the tasks that create
+/// months, learn what is kept, refresh the daily figures, backfill and retry held messages, and for the
+/// look at the session that those wait for.
+const BACKGROUND_CONNECTIONS: usize = 6;
 
 /// What a worker is told to do, and how much of it at once. All numbers are at least 1.
 #[derive(Debug, Clone)]

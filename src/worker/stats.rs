@@ -8,7 +8,8 @@ use std::time::Duration;
 use ::metrics::{counter, histogram};
 use time::OffsetDateTime;
 
-use super::Shared;
+use super::flow::budget::Budget;
+use super::log_throttle::LogThrottle;
 use super::way::pending::Pending;
 use crate::decode::Outcome;
 use crate::metrics;
@@ -29,6 +30,7 @@ pub(super) struct Stats {
     expired: AtomicU64,
     deleted: AtomicU64,
     not_deleted: AtomicU64,
+    dead_letter_lines: LogThrottle,
 }
 
 /// What a worker did from start to end.
@@ -110,7 +112,13 @@ impl Stats {
                     let reason = rejection.reason;
                     self.dead_letters.fetch_add(1, Ordering::Relaxed);
                     counter!(metrics::DEAD_LETTERS, "reason" => reason.to_string()).increment(1);
-                    tracing::warn!(sqs_message_id = pending.message.id, "dead letter: {reason}");
+                    if let Some(letters) = self.dead_letter_lines.add(1) {
+                        tracing::warn!(
+                            sqs_message_id = pending.message.id,
+                            letters,
+                            "dead letter: {reason}"
+                        );
+                    }
                 }
             }
         }
@@ -147,11 +155,15 @@ impl Stats {
 }
 
 /// A transaction has committed what these messages say.
-#[expect(clippy::disallowed_methods, reason = "how long a message waited is told by the clock")]
 pub(super) fn committed(part: &[Pending], took: Duration) {
     histogram!(metrics::COMMIT_SECONDS).record(took);
     histogram!(metrics::BATCH_MESSAGES)
         .record(f64::from(u32::try_from(part.len()).unwrap_or(u32::MAX)));
+}
+
+/// Nothing more is to be done for these messages but to delete them.
+#[expect(clippy::disallowed_methods, reason = "how long a message waited is told by the clock")]
+pub(super) fn waited(part: &[Pending]) {
     let (now, waits) = (OffsetDateTime::now_utc(), histogram!(metrics::QUEUE_SECONDS));
     for sent_at in part.iter().filter_map(|pending| pending.message.sent_at) {
         waits.record((now - sent_at).as_seconds_f64().max(0.0));
@@ -171,13 +183,13 @@ pub(super) fn write_failed() {
 }
 
 /// Logs the counters every minute in which they changed, until it is aborted.
-pub(super) async fn report(shared: Arc<Shared>) {
-    let mut last = shared.stats.summary();
+pub(super) async fn report(stats: Arc<Stats>, budget: Arc<Budget>) {
+    let mut last = stats.summary();
     loop {
         tokio::time::sleep(REPORT_EVERY).await;
-        let summary = shared.stats.summary();
+        let summary = stats.summary();
         if summary != last {
-            tracing::info!(held = shared.budget.held(), "so far: {summary}");
+            tracing::info!(held = budget.held(), "so far: {summary}");
             last = summary;
         }
     }

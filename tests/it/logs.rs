@@ -20,7 +20,14 @@ async fn the_nasty_stream_leaves_no_trace_of_itself() {
     database.execute(&format!("ALTER ROLE {role} PASSWORD '{PASSWORD}'")).await;
     // PostgreSQL's own messages quote values, too.
     database
-        .execute("ALTER TABLE aws_report_detail ADD CONSTRAINT none CHECK (subject <> 'a')")
+        .execute(
+            "CREATE FUNCTION quote() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                IF NEW.subject = 'a' AND NEW.event_type IN ('Bounce', 'Complaint')
+                THEN RAISE EXCEPTION 'refused: %', NEW USING ERRCODE = '22023'; END IF;
+                RETURN NEW;
+            END $$;
+            CREATE TRIGGER quote BEFORE INSERT ON aws_report_detail FOR EACH ROW EXECUTE FUNCTION quote()",
+        )
         .await;
     let bodies = generate::stream(7, MESSAGES);
     queue.send(&bodies).await;

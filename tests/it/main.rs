@@ -9,6 +9,7 @@
 
 mod backfill;
 mod baseline;
+mod blame;
 mod bounds;
 mod cli;
 mod columns;

@@ -16,7 +16,7 @@ use super::exit::{Failure, USAGE, failed};
 use super::printable::{printable, printable_lines};
 use super::{answer, until_signal};
 use crate::config::{DatabaseArgs, RulesArgs};
-use crate::retry::{self, Became};
+use crate::dead_letters::{Became, retry};
 use crate::shutdown;
 use crate::store::{Selection, Store};
 use text::{about, letter_as_json, line, line_as_json, summed, told};
@@ -120,7 +120,7 @@ pub(super) async fn run(command: &Command) -> Result<(), Failure> {
             let store = connect(database, 1).await?;
             let selection = chosen.resolve(&store, selection).await?;
             let each = |id, became: &Became| answer(&told(id, became, common.json));
-            let summary = retry::retry(&store, &rules.rules(), &selection, now, &stop, each)
+            let summary = retry(&store, &rules.rules(), &selection, now, &stop, each)
                 .await
                 .map_err(|error| refused(&error))?;
             answer(&summed(&summary, common.json));

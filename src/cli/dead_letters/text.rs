@@ -6,7 +6,7 @@ use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
 use crate::cli::printable::printable;
-use crate::retry::{Became, Summary};
+use crate::dead_letters::{Became, Summary};
 use crate::store::{Letter, Line};
 
 pub(super) fn line(line: &Line) -> String {

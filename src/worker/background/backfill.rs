@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::worker::Shared;
+use crate::store::Store;
+use crate::worker::health::Pulse;
 
 /// Rows of a batch: a fraction of a second, so that its locks and its snapshot are short.
 const ROWS: i32 = 5_000;
@@ -15,10 +16,10 @@ const LOOK_EVERY: Duration = Duration::from_mins(1);
 
 /// Looks every minute for a backfill that is not finished, until it is aborted. Of many workers one
 /// at a time makes a batch.
-pub(crate) async fn run(shared: Arc<Shared>) {
+pub(crate) async fn run(store: Arc<Store>, pulse: Pulse) {
     loop {
         let began = Instant::now();
-        let pause = match shared.store.backfill(ROWS).await {
+        let pause = match store.backfill(ROWS).await {
             Ok(None) => LOOK_EVERY,
             Ok(Some(batch)) => {
                 let took = began.elapsed();
@@ -39,6 +40,6 @@ pub(crate) async fn run(shared: Arc<Shared>) {
                 LOOK_EVERY
             }
         };
-        tokio::time::sleep(pause).await;
+        pulse.wait(tokio::time::sleep(pause)).await;
     }
 }

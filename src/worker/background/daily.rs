@@ -8,8 +8,8 @@ use time::Date;
 use tokio::time::Instant;
 
 use crate::metrics;
-use crate::postgres::explain;
-use crate::worker::Shared;
+use crate::store::{Error, Store};
+use crate::worker::health::Pulse;
 
 /// A day is counted no more often than that, however many workers there are.
 const EVERY: Duration = Duration::from_secs(5);
@@ -21,45 +21,45 @@ const AFTER_FAILURE: Duration = Duration::from_mins(1);
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Counts what is out of date, the newest days first, until it is aborted.
-pub(crate) async fn refresh(shared: Arc<Shared>) {
+pub(crate) async fn refresh(store: Arc<Store>, pulse: Pulse) {
     loop {
-        let pause = match round(&shared).await {
+        let pause = match round(&store, &pulse).await {
             Ok(()) => EVERY,
             Err(error) => {
-                tracing::warn!(error = explain(&error), "could not count the daily figures anew");
+                tracing::warn!(%error, "could not count the daily figures anew");
                 AFTER_FAILURE
             }
         };
-        tokio::time::sleep(pause).await;
+        pulse.wait(tokio::time::sleep(pause)).await;
     }
 }
 
-async fn round(shared: &Shared) -> Result<(), sqlx::Error> {
-    for day in shared.store.stale_days(EVERY).await? {
+async fn round(store: &Store, pulse: &Pulse) -> Result<(), Error> {
+    for day in store.stale_days(EVERY).await? {
         let began = Instant::now();
-        if !count(shared, day).await? {
+        if !count(store, day).await? {
             // Another worker is at it.
             return Ok(());
         }
-        tokio::time::sleep(began.elapsed() * REST).await;
+        pulse.wait(tokio::time::sleep(began.elapsed() * REST)).await;
     }
     Ok(())
 }
 
 /// Counts, once, every day that is out of date now: all that this worker has written is in the
 /// figures afterwards. What others write meanwhile is theirs.
-pub(crate) async fn refresh_all(shared: &Shared) -> Result<(), sqlx::Error> {
-    for day in shared.store.stale_days(Duration::ZERO).await? {
-        while !count(shared, day).await? {
+pub(crate) async fn refresh_all(store: &Store) -> Result<(), Error> {
+    for day in store.stale_days(Duration::ZERO).await? {
+        while !count(store, day).await? {
             tokio::time::sleep(ASK_AGAIN).await;
         }
     }
     Ok(())
 }
 
-async fn count(shared: &Shared, day: Date) -> Result<bool, sqlx::Error> {
+async fn count(store: &Store, day: Date) -> Result<bool, Error> {
     let began = Instant::now();
-    let done = shared.store.refresh_day(day).await?;
+    let done = store.refresh_day(day).await?;
     if done {
         histogram!(metrics::REFRESH_SECONDS).record(began.elapsed());
         tracing::debug!(%day, took_ms = began.elapsed().as_millis(), "counted a day anew");

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
-use crate::postgres::explain;
-use crate::store::partitions;
-use crate::worker::Shared;
+use crate::store::{Store, partitions};
+use crate::worker::health::Pulse;
 
 const MONTHS_EVERY: Duration = Duration::from_hours(1);
 const KEPT_EVERY: Duration = Duration::from_mins(1);
@@ -15,10 +14,10 @@ const AFTER_FAILURE: Duration = Duration::from_mins(1);
 
 /// Creates the coming months ahead of their first event, until it is aborted. A failure costs
 /// nothing yet: the month of an event is also created when it is written.
-pub(crate) async fn create_months(shared: Arc<Shared>) {
+pub(crate) async fn create_months(store: Arc<Store>, pulse: Pulse) {
     loop {
         let months = partitions::months_ahead(now());
-        let pause = match shared.store.create_months(&months).await {
+        let pause = match store.create_months(&months).await {
             Ok(created) => {
                 if created > 0 {
                     tracing::info!(created, "created partitions ahead");
@@ -26,21 +25,21 @@ pub(crate) async fn create_months(shared: Arc<Shared>) {
                 MONTHS_EVERY
             }
             Err(error) => {
-                tracing::warn!(error = explain(&error), "could not create partitions ahead");
+                tracing::warn!(%error, "could not create partitions ahead");
                 AFTER_FAILURE
             }
         };
-        tokio::time::sleep(pause).await;
+        pulse.wait(tokio::time::sleep(pause)).await;
     }
 }
 
 /// Learns from when on rows are kept, until it is aborted. A failure is not worth a line: writing
 /// fails too, and says so.
-pub(crate) async fn learn_kept(shared: Arc<Shared>) {
+pub(crate) async fn learn_kept(store: Arc<Store>, pulse: Pulse) {
     loop {
-        tokio::time::sleep(KEPT_EVERY).await;
-        if let Err(error) = shared.store.learn_kept().await {
-            tracing::debug!(error = explain(&error), "could not ask from when on rows are kept");
+        pulse.wait(tokio::time::sleep(KEPT_EVERY)).await;
+        if let Err(error) = store.learn_kept().await {
+            tracing::debug!(%error, "could not ask from when on rows are kept");
         }
     }
 }

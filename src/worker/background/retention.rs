@@ -1,14 +1,15 @@
 //! Removes what is no longer kept, where the operator has set for how long.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 
 use super::months::now;
+use tokio_util::sync::CancellationToken;
+
 use crate::postgres::SchemaName;
 use crate::retention::{Error, Retain, Retention};
-use crate::worker::Shared;
+use crate::worker::health::Pulse;
 
 const EVERY: Duration = Duration::from_hours(1);
 const AFTER_FAILURE: Duration = Duration::from_mins(1);
@@ -23,10 +24,15 @@ pub struct Owner {
 }
 
 /// Looks every hour, until it is aborted. Of many workers one at a time does it.
-pub(crate) async fn remove_expired(shared: Arc<Shared>, owner: Owner, retain: Retain) {
+pub(crate) async fn remove_expired(
+    owner: Owner,
+    retain: Retain,
+    stop: CancellationToken,
+    pulse: Pulse,
+) {
     let mut has_warned = false;
     loop {
-        let pause = match remove(&shared, &owner, retain).await {
+        let pause = match pulse.wait(remove(&owner, retain, &stop)).await {
             Ok(()) => {
                 has_warned = false;
                 EVERY
@@ -51,13 +57,13 @@ pub(crate) async fn remove_expired(shared: Arc<Shared>, owner: Owner, retain: Re
                 AFTER_FAILURE
             }
         };
-        tokio::time::sleep(pause).await;
+        pulse.wait(tokio::time::sleep(pause)).await;
     }
 }
 
-async fn remove(shared: &Shared, owner: &Owner, retain: Retain) -> Result<(), Error> {
+async fn remove(owner: &Owner, retain: Retain, stop: &CancellationToken) -> Result<(), Error> {
     let mut retention = Retention::begin(&owner.options, &owner.schema).await?;
-    let outcome = retention.apply(retain, now(), &shared.stop).await;
+    let outcome = retention.apply(retain, now(), stop).await;
     retention.end().await;
     outcome
 }

@@ -1,13 +1,20 @@
-//! Who may receive now: nobody while the database is away or SQS refuses deletes. What would be
-//! received then could only age in memory and burn the queue's redrive limit.
+//! Who may receive now: nobody while the database takes no writes or SQS refuses deletes. What would be
+//! received then could only age in memory and use up the queue's redrive limit.
 
 use tokio::sync::watch;
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Why it is closed, each for its own reason.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Closed {
-    /// Why, if it is.
-    database_away: Option<&'static str>,
+    database_away: Option<String>,
+    refusing: Option<String>,
     deletes_refused: bool,
+}
+
+impl Closed {
+    fn is_open(&self) -> bool {
+        self.database_away.is_none() && self.refusing.is_none() && !self.deletes_refused
+    }
 }
 
 /// Opens and closes for all pollers at once.
@@ -26,23 +33,34 @@ impl Gate {
     /// Waits until receiving makes sense.
     pub(crate) async fn open(&self) {
         // The sender lives as long as self, so this cannot fail.
-        let _ = self.closed.subscribe().wait_for(|closed| *closed == Closed::default()).await;
+        let _ = self.closed.subscribe().wait_for(Closed::is_open).await;
     }
 
     /// Whether receiving makes no sense now.
     pub(crate) fn is_closed(&self) -> bool {
-        *self.closed.borrow() != Closed::default()
+        !self.closed.borrow().is_open()
     }
 
-    /// What the database is waited for, if it is.
-    pub(crate) fn database_away(&self) -> Option<&'static str> {
-        self.closed.borrow().database_away
+    /// Whether the database takes no writes.
+    pub(crate) fn is_database_away(&self) -> bool {
+        self.closed.borrow().database_away.is_some()
     }
 
-    /// Tells that the database answers, or why it does not; true if that is news.
-    pub(crate) fn set_database_away(&self, away: Option<&'static str>) -> bool {
-        self.closed
-            .send_if_modified(|closed| std::mem::replace(&mut closed.database_away, away) != away)
+    /// What PostgreSQL is waited for, if it is.
+    pub(crate) fn reason(&self) -> Option<String> {
+        let closed = self.closed.borrow();
+        closed.database_away.clone().or_else(|| closed.refusing.clone())
+    }
+
+    /// Tells that the database takes writes, or why it does not; true if it did the other before.
+    pub(crate) fn set_database_away(&self, away: Option<String>) -> bool {
+        self.set(away, |closed| &mut closed.database_away)
+    }
+
+    /// Tells that PostgreSQL refuses so many messages that no more are to be received, or no longer; true
+    /// if that is news.
+    pub(crate) fn set_refusing(&self, refusing: Option<String>) -> bool {
+        self.set(refusing, |closed| &mut closed.refusing)
     }
 
     /// Tells that SQS carries out deletes or does not.
@@ -50,5 +68,21 @@ impl Gate {
         self.closed.send_if_modified(|closed| {
             std::mem::replace(&mut closed.deletes_refused, refused) != refused
         });
+    }
+
+    fn set(
+        &self,
+        reason: Option<String>,
+        of: impl FnOnce(&mut Closed) -> &mut Option<String>,
+    ) -> bool {
+        let mut is_news = false;
+        self.closed.send_if_modified(|closed| {
+            let held = of(closed);
+            is_news = held.is_some() != reason.is_some();
+            let changed = *held != reason;
+            *held = reason;
+            changed
+        });
+        is_news
     }
 }

@@ -9,8 +9,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
-use crate::queue::{Error, ErrorKind, FailedEntry, MOST_PER_CALL};
-use crate::worker::Shared;
+use crate::queue::{Error, ErrorKind, FailedEntry, MOST_PER_CALL, Queue};
+use crate::worker::health::Pulse;
 
 /// Calls at once: at 25 ms a call, 5,000 messages take 0.4 s.
 const MOST_CALLS: usize = 32;
@@ -100,30 +100,28 @@ impl Leases {
 }
 
 /// Renews leases at half their life, until it is aborted.
-pub(crate) async fn keep_hidden(shared: Arc<Shared>) {
-    let visibility = shared.leases.visibility;
+pub(crate) async fn keep_hidden(leases: Arc<Leases>, queue: Queue, pulse: Pulse) {
+    let visibility = leases.visibility;
     let pause = (visibility / 6).clamp(Duration::from_millis(500), Duration::from_secs(20));
     let mut backoff = refused_backoff();
     let mut refused = Duration::ZERO;
     loop {
-        tokio::time::sleep(pause.max(refused)).await;
+        pulse.wait(tokio::time::sleep(pause.max(refused))).await;
         refused = Duration::ZERO;
-        let due = shared.leases.past_half_life(Instant::now());
+        let due = leases.past_half_life(Instant::now());
         let mut failures = Failures::default();
-        for change in change_visibility(&shared, due, visibility).await {
+        for change in pulse.wait(change_visibility(&queue, due, visibility)).await {
             match change.failed {
                 Ok(failed) => {
                     // A lost lease means a redelivery: the message is written twice and counted once.
                     let lost = failed.iter().filter(|entry| entry.is_final);
-                    shared
-                        .leases
-                        .end(lost.filter_map(|entry| change.ids.get(entry.index).copied()));
+                    leases.end(lost.filter_map(|entry| change.ids.get(entry.index).copied()));
                     let renewed = change
                         .ids
                         .iter()
                         .enumerate()
                         .filter(|(index, _)| !failed.iter().any(|entry| entry.index == *index));
-                    shared.leases.renewed(renewed.map(|(_, id)| *id), change.asked);
+                    leases.renewed(renewed.map(|(_, id)| *id), change.asked);
                 }
                 Err(error) => failures.add(error, change.ids.len()),
             }
@@ -155,11 +153,11 @@ impl Failures {
 }
 
 /// Makes everything that was received and not written visible at once; tells how many it was.
-pub(crate) async fn give_back_all(shared: &Arc<Shared>) -> usize {
-    let unwritten = shared.leases.chosen(|_| true);
+pub(crate) async fn give_back_all(leases: &Leases, queue: &Queue) -> usize {
+    let unwritten = leases.chosen(|_| true);
     let mut given_back = 0;
     let mut failures = Failures::default();
-    for change in change_visibility(shared, unwritten, Duration::ZERO).await {
+    for change in change_visibility(queue, unwritten, Duration::ZERO).await {
         match change.failed {
             Ok(failed) => given_back += change.ids.len().saturating_sub(failed.len()),
             Err(error) => failures.add(error, change.ids.len()),
@@ -187,7 +185,7 @@ impl Change {
 
 /// Hides messages for that long from now, ten a call, some calls at once, until one is refused.
 async fn change_visibility(
-    shared: &Arc<Shared>,
+    queue: &Queue,
     leases: Vec<(LeaseId, String)>,
     hidden: Duration,
 ) -> Vec<Change> {
@@ -195,7 +193,7 @@ async fn change_visibility(
     let mut changes: Vec<Change> = Vec::new();
     for chunk in leases.chunks(MOST_PER_CALL) {
         let (ids, handles): (Vec<LeaseId>, Vec<String>) = chunk.iter().cloned().unzip();
-        let queue = shared.queue.clone();
+        let queue = queue.clone();
         if calls.len() >= MOST_CALLS {
             changes.extend(calls.join_next().await.and_then(Result::ok));
             if changes.last().is_some_and(Change::is_refused) {

@@ -9,9 +9,10 @@ use tokio::time::{Instant, timeout_at};
 
 use super::pending::Deletable;
 use crate::backoff::Backoff;
-use crate::queue::{ErrorKind, FailedEntry, MOST_PER_CALL};
-use crate::worker::Shared;
+use crate::queue::{ErrorKind, FailedEntry, MOST_PER_CALL, Queue};
+use crate::worker::health::{Health, Pulse};
 use crate::worker::log_throttle::LogThrottle;
+use crate::worker::stats::Stats;
 
 /// Calls at once, at most: there are as many as there are tens of written messages. At 25 ms a call these
 /// delete 50,000 messages a second.
@@ -22,14 +23,26 @@ const LINGER: Duration = Duration::from_millis(20);
 /// again, change nothing, and are deleted then.
 const TRIES: u32 = 3;
 
+/// What it takes to delete messages.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) queue: Queue,
+    pub(crate) health: Arc<Health>,
+    pub(crate) stats: Arc<Stats>,
+}
+
 /// Deletes until the writers are gone and all is deleted.
-pub(crate) async fn run(shared: Arc<Shared>, mut written: mpsc::UnboundedReceiver<Deletable>) {
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    mut written: mpsc::UnboundedReceiver<Deletable>,
+    pulse: Pulse,
+) {
     let slots = Arc::new(Semaphore::new(MOST_CALLS));
     let left = Arc::new(LogThrottle::default());
     let mut calls = JoinSet::new();
     loop {
         let mut batch = Vec::with_capacity(MOST_PER_CALL);
-        if written.recv_many(&mut batch, MOST_PER_CALL).await == 0 {
+        if pulse.wait(written.recv_many(&mut batch, MOST_PER_CALL)).await == 0 {
             break;
         }
         let wait_until = Instant::now() + LINGER;
@@ -41,7 +54,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut written: mpsc::UnboundedReceive
             }
         }
         // The semaphore is never closed.
-        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+        let Ok(slot) = pulse.wait(Arc::clone(&slots).acquire_owned()).await else {
             break;
         };
         let (shared, left) = (Arc::clone(&shared), Arc::clone(&left));

@@ -10,30 +10,53 @@ use tokio::sync::mpsc::{
 };
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::pending::{Pending, weight};
-use super::verification;
-use crate::decode::{decode, latest_clock};
-use crate::queue::{Error, Message, SHORT_WAIT};
-use crate::worker::Shared;
-use crate::worker::flow::budget::Reservation;
-use crate::worker::stats;
+use super::verification::Admission;
+use crate::decode::{Rules, decode, latest_clock};
+use crate::queue::{Error, Message, Queue, SHORT_WAIT};
+use crate::worker::flow::budget::{Budget, Reservation};
+use crate::worker::flow::leases::Leases;
+use crate::worker::flow::poll_limiter::PollLimiter;
+use crate::worker::health::{Health, Pulse};
+use crate::worker::idle::IdleTracker;
+use crate::worker::stats::{self, Stats};
 
 /// How long an open poll may still answer when the worker stops, beyond a short wait. A long wait is
 /// not waited out, but the poll goes on by itself: see [`OpenPolls`].
 const LAST_ANSWER: Duration = Duration::from_millis(500);
 
+/// What the pollers of a worker share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) queue: Queue,
+    pub(crate) rules: Rules,
+    pub(crate) poll_limiter: PollLimiter,
+    pub(crate) budget: Arc<Budget>,
+    pub(crate) leases: Arc<Leases>,
+    pub(crate) admission: Admission,
+    pub(crate) health: Arc<Health>,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) idle: Arc<IdleTracker>,
+    pub(crate) polls_open_at_stop: OpenPolls,
+    /// No more receives.
+    pub(crate) stop: CancellationToken,
+}
+
 /// Receives until the worker stops. Only waiting is cancelled: what is received is handed over.
-pub(crate) async fn run(shared: Arc<Shared>, hand_over: mpsc::Sender<Vec<Pending>>) {
+pub(crate) async fn run(shared: Arc<Shared>, hand_over: mpsc::Sender<Vec<Pending>>, pulse: Pulse) {
     loop {
         let ready = async {
             let permit = shared.poll_limiter.permit().await;
             (permit, room(&shared).await)
         };
-        let Some((permit, reservation)) = shared.stop.run_until_cancelled(ready).await else {
+        let Some((permit, reservation)) = shared.stop.run_until_cancelled(pulse.wait(ready)).await
+        else {
             return;
         };
-        let Some(turn) = shared.stop.run_until_cancelled(shared.health.receiving.turn()).await
+        let Some(turn) =
+            shared.stop.run_until_cancelled(pulse.wait(shared.health.receiving.turn())).await
         else {
             return;
         };
@@ -41,7 +64,7 @@ pub(crate) async fn run(shared: Arc<Shared>, hand_over: mpsc::Sender<Vec<Pending
         let Some((answer, reservation)) = receive(&shared, reservation).await else {
             return;
         };
-        shared.health.beat();
+        pulse.beat();
         match answer {
             Ok(messages) => {
                 turn.succeeded();
@@ -53,8 +76,9 @@ pub(crate) async fn run(shared: Arc<Shared>, hand_over: mpsc::Sender<Vec<Pending
                 }
                 shared.idle.disturb();
                 shared.stats.received(&messages);
-                match decode_and_hand_over(&shared, messages, asked, reservation, &hand_over).await
-                {
+                let handing_over =
+                    decode_and_hand_over(&shared, messages, asked, reservation, &hand_over);
+                match pulse.wait(handing_over).await {
                     Ok(were_awaited) => permit.brought(count, were_awaited),
                     // The writers are gone; the leases will be given back.
                     Err(_closed) => return,
@@ -89,14 +113,16 @@ pub(crate) struct OpenPolls(Mutex<Vec<JoinHandle<(Answer, Reservation)>>>);
 
 type Answer = Result<Vec<Message>, Error>;
 
-impl OpenPolls {
-    /// Waits for the polls to end, and takes leases of what they brought, so that it is given back.
-    pub(crate) async fn end(&self, shared: &Shared) {
-        let polls = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+impl Shared {
+    /// Waits for the polls that were open at the stop, and takes leases of what they brought, so that it is
+    /// given back.
+    pub(crate) async fn end_open_polls(&self) {
+        let polls = &self.polls_open_at_stop.0;
+        let polls = std::mem::take(&mut *polls.lock().unwrap_or_else(PoisonError::into_inner));
         for poll in polls {
             if let Ok((Ok(messages), _)) = poll.await {
                 for message in messages {
-                    shared.leases.take(&message.receipt_handle, Instant::now());
+                    self.leases.take(&message.receipt_handle, Instant::now());
                 }
             }
         }
@@ -148,7 +174,7 @@ async fn decode_and_hand_over(
         if shared.budget.is_exceeded() {
             were_awaited = false;
             let before = std::mem::take(&mut pending);
-            hand_over.send(verification::admit(shared, before)).await?;
+            hand_over.send(shared.admission.admit(before)).await?;
             shared.budget.settled().await;
         }
         let now = latest_clock(now, message.sent_at);
@@ -158,7 +184,7 @@ async fn decode_and_hand_over(
         pending.push(Pending { message, outcome, lease, bytes, share });
     }
     drop(reservation);
-    match hand_over.try_send(verification::admit(shared, pending)) {
+    match hand_over.try_send(shared.admission.admit(pending)) {
         Ok(()) => {}
         Err(TrySendError::Full(pending)) => {
             were_awaited = false;

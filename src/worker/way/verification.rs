@@ -3,6 +3,7 @@
 //!
 //! A held message keeps its share of the budget and stays hidden from other workers, so a long outage
 //! stops the polling, raises no receive count and fills no dead-letter queue.
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,16 +18,19 @@ use super::pending::Pending;
 use crate::backoff::Backoff;
 use crate::decode::{Outcome, Rejection};
 use crate::metrics;
-use crate::trust::{CertificateUrl, Learned, Verdict};
-use crate::worker::Shared;
+use crate::trust::{CertificateUrl, Learned, Verdict, Verifier};
+use crate::worker::flow::leases::Leases;
+use crate::worker::health::Pulse;
+use crate::worker::log_throttle::LogThrottle;
+use tokio_util::sync::CancellationToken;
 
-/// Certificates that are asked for at once,
+/// Certificates that are fetched at once.
 const MOST_FETCHES: usize = 4;
-/// each for at least that long: 80 a second at most, whatever messages name.
+/// The least time that a fetch takes up its place: at most 80 a second, whatever messages name.
 const SHORTEST_FETCH: Duration = Duration::from_millis(50);
-/// Then a message is left to the queue. Whoever may send to it can name regions that do not exist,
-/// and would fill the budget for good.
-const PATIENCE: Duration = Duration::from_mins(15);
+/// Then a message whose certificate is nowhere that one is expected is left to the queue. Anyone who may
+/// send to it can name regions that do not exist, and would fill the budget for good.
+const LONGEST_DOUBTFUL_WAIT: Duration = Duration::from_mins(15);
 
 /// A message that waits for a certificate.
 #[derive(Debug)]
@@ -36,48 +40,62 @@ pub(crate) struct AwaitingCertificate {
     since: Instant,
 }
 
-/// Passes on what may be written, dead letters included.
-pub(crate) fn admit(shared: &Shared, pending: Vec<Pending>) -> Vec<Pending> {
-    if !shared.verifier.is_active() {
-        return pending;
-    }
-    let since = Instant::now();
-    let (admitted, awaiting) = sorted(shared, pending.into_iter().map(|pending| (pending, since)));
-    for awaiting in awaiting {
-        // Fails only when the worker stops: then the message's lease gives it back.
-        let _ = shared.awaiting_certificate.send(awaiting);
-    }
-    admitted
+/// Where received messages are verified.
+#[derive(Debug, Clone)]
+pub(crate) struct Admission {
+    pub(crate) verifier: Arc<Verifier>,
+    /// Where messages wait whose certificate is not known yet.
+    pub(crate) awaiting: mpsc::UnboundedSender<AwaitingCertificate>,
+    pub(crate) unverified: Arc<LogThrottle>,
 }
 
-fn sorted(
-    shared: &Shared,
-    pending: impl IntoIterator<Item = (Pending, Instant)>,
-) -> (Vec<Pending>, Vec<AwaitingCertificate>) {
-    let (now, mut admitted, mut awaiting) = (now(), Vec::new(), Vec::new());
-    for (mut pending, since) in pending {
-        match shared.verifier.judge(&pending.message.body, now) {
-            Verdict::Trusted => counter!(metrics::MESSAGES_TRUSTED).increment(1),
-            Verdict::AcceptedWithWarning(rejection) => {
-                count(metrics::MESSAGES_UNVERIFIED, &rejection);
-                tracing::warn!(
-                    sqs_message_id = pending.message.id,
-                    "not trusted, and written all the same: {}",
-                    rejection.reason
-                );
-            }
-            Verdict::Refused(rejection) => {
-                count(metrics::MESSAGES_REFUSED, &rejection);
-                pending.outcome = Outcome::DeadLetter(rejection);
-            }
-            Verdict::AwaitsCertificate(url) => {
-                awaiting.push(AwaitingCertificate { url, pending, since });
-                continue;
-            }
+impl Admission {
+    /// The messages that may be written, dead letters included.
+    pub(crate) fn admit(&self, pending: Vec<Pending>) -> Vec<Pending> {
+        if !self.verifier.is_active() {
+            return pending;
         }
-        admitted.push(pending);
+        let since = Instant::now();
+        let (admitted, awaiting) = self.judge(pending.into_iter().map(|pending| (pending, since)));
+        for awaiting in awaiting {
+            // Fails only when the worker stops: then the message's lease gives it back.
+            let _ = self.awaiting.send(awaiting);
+        }
+        admitted
     }
-    (admitted, awaiting)
+
+    fn judge(
+        &self,
+        pending: impl IntoIterator<Item = (Pending, Instant)>,
+    ) -> (Vec<Pending>, Vec<AwaitingCertificate>) {
+        let (now, mut admitted, mut awaiting) = (now(), Vec::new(), Vec::new());
+        for (mut pending, since) in pending {
+            match self.verifier.judge(&pending.message.body, now) {
+                Verdict::Trusted => counter!(metrics::MESSAGES_TRUSTED).increment(1),
+                Verdict::AcceptedWithWarning(rejection) => {
+                    count(metrics::MESSAGES_UNVERIFIED, &rejection);
+                    if let Some(messages) = self.unverified.add(1) {
+                        tracing::warn!(
+                            sqs_message_id = pending.message.id,
+                            messages,
+                            "accepted though verification failed: {}",
+                            rejection.reason
+                        );
+                    }
+                }
+                Verdict::Refused(rejection) => {
+                    count(metrics::MESSAGES_REFUSED, &rejection);
+                    pending.outcome = Outcome::DeadLetter(rejection);
+                }
+                Verdict::AwaitsCertificate(url) => {
+                    awaiting.push(AwaitingCertificate { url, pending, since });
+                    continue;
+                }
+            }
+            admitted.push(pending);
+        }
+        (admitted, awaiting)
+    }
 }
 
 fn count(name: &'static str, rejection: &Rejection) {
@@ -99,61 +117,77 @@ struct Waiting {
     fetching: AbortHandle,
 }
 
-/// Fetches the certificates that messages wait for, once each however many they are, and passes the
-/// messages on. Ends when the worker stops; what still waits then is given back.
-pub(crate) async fn await_certificates(
-    shared: Arc<Shared>,
-    mut arriving: mpsc::UnboundedReceiver<AwaitingCertificate>,
-    hand_over: mpsc::Sender<Vec<Pending>>,
-) {
-    let slots = Arc::new(Semaphore::new(MOST_FETCHES));
-    let mut waiting: HashMap<CertificateUrl, Waiting> = HashMap::new();
-    let mut fetches = JoinSet::new();
-    let mut every_minute = tokio::time::interval(Duration::from_mins(1));
-    every_minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        gauge!(metrics::MESSAGES_AWAITING_CERTIFICATE).set(f64::from(
-            u32::try_from(waiting.values().map(|waiting| waiting.messages.len()).sum::<usize>())
-                .unwrap_or(u32::MAX),
-        ));
-        let awaiting = tokio::select! {
-            () = shared.stop.cancelled() => return,
-            Some(awaiting) = arriving.recv() => vec![awaiting],
-            Some(ended) = fetches.join_next() => {
-                let url = match ended {
-                    Ok(url) => url,
-                    Err(error) if error.is_cancelled() => continue,
-                    // A defect: this task ends with it, and the worker says so.
-                    Err(_) => return,
-                };
-                let messages = waiting.remove(&url).map_or_else(Vec::new, |waiting| waiting.messages);
-                let (admitted, awaiting) = sorted(&shared, messages);
-                if hand_over.send(admitted).await.is_err() {
-                    return;
+/// The task that fetches the certificates that messages wait for, once each however many they are, and
+/// passes the messages on.
+#[derive(Debug)]
+pub(crate) struct Certificates {
+    pub(crate) admission: Admission,
+    pub(crate) arriving: mpsc::UnboundedReceiver<AwaitingCertificate>,
+    pub(crate) hand_over: mpsc::Sender<Vec<Pending>>,
+    pub(crate) leases: Arc<Leases>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) pulse: Pulse,
+}
+
+impl Certificates {
+    /// Ends when the worker stops; what still waits then is given back.
+    pub(crate) async fn run(mut self) {
+        let slots = Arc::new(Semaphore::new(MOST_FETCHES));
+        let mut waiting: HashMap<CertificateUrl, Waiting> = HashMap::new();
+        let mut fetches = JoinSet::new();
+        let mut every_minute = tokio::time::interval(Duration::from_mins(1));
+        every_minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let messages = waiting.values().map(|waiting| waiting.messages.len()).sum::<usize>();
+            gauge!(metrics::MESSAGES_AWAITING_CERTIFICATE)
+                .set(f64::from(u32::try_from(messages).unwrap_or(u32::MAX)));
+            self.pulse.beat();
+            let awaiting = tokio::select! {
+                () = self.stop.cancelled() => return,
+                Some(awaiting) = self.arriving.recv() => vec![awaiting],
+                Some(ended) = fetches.join_next() => {
+                    let url = match ended {
+                        Ok(url) => url,
+                        Err(error) if error.is_cancelled() => continue,
+                        // A defect: this task ends with it, and the worker says so.
+                        Err(_) => return,
+                    };
+                    let messages = waiting.remove(&url).map_or_else(Vec::new, |waiting| waiting.messages);
+                    let (admitted, awaiting) = self.admission.judge(messages);
+                    if self.pulse.wait(self.hand_over.send(admitted)).await.is_err() {
+                        return;
+                    }
+                    awaiting
                 }
-                awaiting
+                _ = every_minute.tick() => {
+                    leave_the_oldest(&self.admission.verifier, &self.leases, &mut waiting);
+                    Vec::new()
+                }
+            };
+            for AwaitingCertificate { url, pending, since } in awaiting {
+                let fetch = || {
+                    let verifier = Arc::clone(&self.admission.verifier);
+                    fetch(verifier, url.clone(), Arc::clone(&slots))
+                };
+                waiting
+                    .entry(url.clone())
+                    .or_insert_with(|| Waiting {
+                        messages: Vec::new(),
+                        fetching: fetches.spawn(fetch()),
+                    })
+                    .messages
+                    .push((pending, since));
             }
-            _ = every_minute.tick() => {
-                leave_the_oldest(&shared, &mut waiting);
-                Vec::new()
-            }
-        };
-        for AwaitingCertificate { url, pending, since } in awaiting {
-            let fetch = || fetch(Arc::clone(&shared), url.clone(), Arc::clone(&slots));
-            waiting
-                .entry(url.clone())
-                .or_insert_with(|| Waiting {
-                    messages: Vec::new(),
-                    fetching: fetches.spawn(fetch()),
-                })
-                .messages
-                .push((pending, since));
         }
     }
 }
 
 /// Asks for a certificate until it is known what it is; once, where nobody waits for that.
-async fn fetch(shared: Arc<Shared>, url: CertificateUrl, slots: Arc<Semaphore>) -> CertificateUrl {
+async fn fetch(
+    verifier: Arc<Verifier>,
+    url: CertificateUrl,
+    slots: Arc<Semaphore>,
+) -> CertificateUrl {
     let mut backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(30))
         .at_least(Duration::from_millis(500));
     let mut tries = 0_u32;
@@ -162,24 +196,24 @@ async fn fetch(shared: Arc<Shared>, url: CertificateUrl, slots: Arc<Semaphore>) 
             // The semaphore is never closed.
             let _slot = slots.acquire().await;
             let pause = tokio::time::sleep(SHORTEST_FETCH);
-            tokio::join!(shared.verifier.learn(&url, now()), pause).0
+            tokio::join!(verifier.learn(&url, now()), pause).0
         };
-        let place = url.place();
+        let host = url.host();
         let Learned::Away(error) = learned else {
             if tries > 0 {
-                tracing::info!(place, "SNS's certificate is there again");
+                tracing::info!(host, "SNS's certificate is there again");
             }
             return url;
         };
         counter!(metrics::CERTIFICATE_FAILURES).increment(1);
         tries += 1;
-        if !shared.verifier.is_enforcing() {
-            tracing::warn!(place, error, "could not fetch SNS's certificate");
+        if !verifier.is_enforcing() {
+            tracing::warn!(host, error, "could not fetch SNS's certificate");
             return url;
         }
         let delay = backoff.next_delay();
         tracing::warn!(
-            place,
+            host,
             error,
             tries,
             delay_ms = delay.as_millis(),
@@ -189,14 +223,22 @@ async fn fetch(shared: Arc<Shared>, url: CertificateUrl, slots: Arc<Semaphore>) 
     }
 }
 
-/// Leaves to the queue what has waited too long: it comes again when its visibility timeout ends.
-fn leave_the_oldest(shared: &Shared, waiting: &mut HashMap<CertificateUrl, Waiting>) {
+/// Leaves to the queue what has waited too long for a certificate that may not exist: it comes again when
+/// its visibility timeout ends. Where a certificate is expected, messages wait as long as it takes.
+fn leave_the_oldest(
+    verifier: &Verifier,
+    leases: &Leases,
+    waiting: &mut HashMap<CertificateUrl, Waiting>,
+) {
     let mut left = 0_usize;
-    waiting.retain(|_, waiting| {
+    waiting.retain(|url, waiting| {
+        if verifier.expects(url) {
+            return true;
+        }
         waiting.messages.retain(|(pending, since)| {
-            let stays = since.elapsed() < PATIENCE;
+            let stays = since.elapsed() < LONGEST_DOUBTFUL_WAIT;
             if !stays {
-                shared.leases.end([pending.lease]);
+                leases.end([pending.lease]);
                 left += 1;
             }
             stays
@@ -209,7 +251,7 @@ fn leave_the_oldest(shared: &Shared, waiting: &mut HashMap<CertificateUrl, Waiti
     if left > 0 {
         tracing::warn!(
             messages = left,
-            "SNS's certificate does not come; leaving messages to the queue"
+            "leaving messages to the queue: the certificate of a region that no configured topic is in cannot be fetched"
         );
     }
 }

@@ -113,6 +113,23 @@ impl Database {
     }
 
     /// A transaction that keeps everyone from the reports until it ends.
+    /// Has PostgreSQL raise an error for rows of a table: what it may refuse one day, whatever that is.
+    pub async fn raise(&self, sqlstate: &str, table: &str, condition: &str) {
+        self.execute(&format!(
+            "CREATE FUNCTION refuse_{table}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+                IF {condition} THEN RAISE EXCEPTION 'refused' USING ERRCODE = '{sqlstate}'; END IF;
+                RETURN NEW;
+            END $$;
+            CREATE TRIGGER refuse BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION refuse_{table}()"
+        ))
+        .await;
+    }
+
+    /// Ends [`Database::raise`].
+    pub async fn raise_no_more(&self, table: &str) {
+        self.execute(&format!("DROP TRIGGER refuse ON {table}")).await;
+    }
+
     pub async fn lock_reports(&self) -> sqlx::Transaction<'static, sqlx::Postgres> {
         let mut transaction = self.pool.begin().await.expect("a transaction");
         sqlx::raw_sql("LOCK TABLE aws_reports IN ACCESS EXCLUSIVE MODE")

@@ -8,7 +8,7 @@ use super::{Error, Store, Written};
 
 /// What a batch is committed with.
 #[derive(Debug)]
-pub enum Alongside<'a> {
+pub enum Checkpoint<'a> {
     /// The batch alone.
     Nothing,
     /// A part of a replay. [`Error::TakenOver`] when a later run of the same replay has begun,
@@ -71,19 +71,19 @@ impl Store {
     pub(super) async fn claim(
         &self,
         connection: &mut PgConnection,
-        alongside: &Alongside<'_>,
+        checkpoint: &Checkpoint<'_>,
     ) -> Result<(), Error> {
-        let held = match alongside {
-            Alongside::Nothing => true,
+        let held = match checkpoint {
+            Checkpoint::Nothing => true,
             // Who takes the replay over waits for this lock, and sees the part then.
-            Alongside::Part(part) => sqlx::query(self.statement(CLAIM_REPLAY))
+            Checkpoint::Part(part) => sqlx::query(self.statement(CLAIM_REPLAY))
                 .persistent(self.prepared)
                 .bind(part.replay)
                 .bind(part.run)
                 .fetch_optional(connection)
                 .await?
                 .is_some(),
-            Alongside::Letters(retried) => {
+            Checkpoint::Letters(retried) => {
                 let mut ids = retried.settled.clone();
                 ids.extend(retried.remaining.iter().map(|(id, ..)| *id));
                 let held = sqlx::query(self.statement(CLAIM_LETTERS))
@@ -101,13 +101,13 @@ impl Store {
     pub(super) async fn settle(
         &self,
         connection: &mut PgConnection,
-        alongside: &Alongside<'_>,
+        checkpoint: &Checkpoint<'_>,
         written: Written,
     ) -> Result<(), Error> {
-        match alongside {
-            Alongside::Nothing => Ok(()),
-            Alongside::Part(part) => self.insert_part(connection, part, written).await,
-            Alongside::Letters(retried) => self.settle_letters(connection, retried).await,
+        match checkpoint {
+            Checkpoint::Nothing => Ok(()),
+            Checkpoint::Part(part) => self.insert_part(connection, part, written).await,
+            Checkpoint::Letters(retried) => self.settle_letters(connection, retried).await,
         }
     }
 

@@ -1,24 +1,22 @@
-//! A batch that PostgreSQL refuses for its data is halved until the one that is to blame stands
-//! alone. Pure.
+//! A batch that PostgreSQL refuses is bisected until the item that is to blame stands alone. Pure.
 
 /// The parts of a batch that remain to be written, in their order.
 #[derive(Debug)]
-pub struct Halves<T>(Vec<Vec<T>>);
+pub(super) struct Bisect<T>(Vec<Vec<T>>);
 
-impl<T> Halves<T> {
-    /// The batch as it is.
-    #[must_use]
-    pub fn of(batch: Vec<T>) -> Self {
+impl<T> Bisect<T> {
+    /// The batch as it is; an empty one is a part too.
+    pub(super) fn of(batch: Vec<T>) -> Self {
         Self(vec![batch])
     }
 
-    /// The next part to write; `None` when all are written.
-    pub fn next_part(&mut self) -> Option<Vec<T>> {
+    /// The next part to write; `None` when there is none left.
+    pub(super) fn next_part(&mut self) -> Option<Vec<T>> {
         self.0.pop()
     }
 
-    /// Takes a refused part back as two halves; one that stands alone is given to the caller.
-    pub fn refused(&mut self, mut part: Vec<T>) -> Option<T> {
+    /// Takes a refused part back as two bisect; one that stands alone is given to the caller.
+    pub(super) fn refused(&mut self, mut part: Vec<T>) -> Option<T> {
         if part.len() < 2 {
             return part.pop();
         }
@@ -27,8 +25,8 @@ impl<T> Halves<T> {
         None
     }
 
-    /// Has one tried again before the rest, as something else.
-    pub fn again(&mut self, alone: T) {
+    /// Puts an item in front of the rest, to be tried again.
+    pub(super) fn again(&mut self, alone: T) {
         self.0.push(vec![alone]);
     }
 }
@@ -44,11 +42,11 @@ mod tests {
             batch in proptest::collection::vec(proptest::bool::weighted(0.1), 0..100),
         ) {
             let batch: Vec<(usize, bool)> = batch.into_iter().enumerate().collect();
-            let mut halves = Halves::of(batch.clone());
+            let mut bisect = Bisect::of(batch.clone());
             let (mut written, mut found) = (Vec::new(), Vec::new());
-            while let Some(part) = halves.next_part() {
+            while let Some(part) = bisect.next_part() {
                 if part.iter().any(|(_, is_bad)| *is_bad) {
-                    found.extend(halves.refused(part));
+                    found.extend(bisect.refused(part));
                 } else {
                     written.extend(part);
                 }

@@ -7,12 +7,11 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::backoff::Backoff;
 use crate::baseline;
 use crate::decode::{Acknowledged, Outcome, Reason, Rejection, Rules, decode, latest_clock};
-use crate::halves::Halves;
+use crate::ingest::{Blocked, Breaker, Destination, Stop, Trouble, ingest};
 use crate::row::EventRow;
-use crate::store::{Alongside, Error, Letter, Retried, Selection, Store};
+use crate::store::{Checkpoint, Error, Letter, Refusal, Retried, Selection, Store, Written};
 
 /// Dead letters that are looked for at a time.
 const PAGE: i64 = 1_000;
@@ -74,14 +73,14 @@ pub async fn retry(
     selection: &Selection,
     now: OffsetDateTime,
     stop: &CancellationToken,
-    mut each: impl FnMut(Uuid, &Became),
+    mut each: impl FnMut(Uuid, &Became) + Send + Sync,
 ) -> Result<Summary, Error> {
     // What becomes a dead letter from now on is for another time.
     let began = store.clock().await?;
     let until = selection.until.map_or(began, |until| until.min(began));
     let selection = Selection { until: Some(until), ..selection.clone() };
     let is_named = selection.ids.is_some() || selection.reason.is_some();
-    let (mut summary, mut behind) = (Summary::default(), None);
+    let (mut summary, mut behind, breaker) = (Summary::default(), None, Breaker::default());
     loop {
         let page = store.next_dead_letters(&selection, behind, PAGE).await?;
         let Some(last) = page.last() else {
@@ -107,19 +106,44 @@ pub async fn retry(
             }
             let tried = |letter| Tried::new(letter, rules, now, is_named);
             let tried = letters.into_iter().map(tried).collect();
-            write(store, tried, &mut summary, &mut each).await?;
+            let (summary_ref, each) = (&mut summary, &mut each);
+            let mut retry = Retry { store, breaker: &breaker, stop, summary: summary_ref, each };
+            match ingest(&mut retry, tried).await {
+                Ok(()) => {}
+                Err(Stop::Stopped) => return Ok(summary),
+                Err(Stop::Failed(error)) => return Err(error),
+            }
         }
     }
 }
 
-async fn write(
-    store: &Store,
-    batch: Vec<Tried>,
-    summary: &mut Summary,
-    each: &mut impl FnMut(Uuid, &Became),
-) -> Result<(), Error> {
-    let mut parts = Halves::of(batch);
-    while let Some(part) = parts.next_part() {
+/// Where dead letters are written that are tried again: the tables, together with their removal.
+struct Retry<'r, F> {
+    store: &'r Store,
+    breaker: &'r Breaker,
+    stop: &'r CancellationToken,
+    summary: &'r mut Summary,
+    each: &'r mut F,
+}
+
+impl<F: FnMut(Uuid, &Became) + Send> Retry<'_, F> {
+    fn tell(&mut self, id: Uuid, became: &Became) {
+        self.summary.tell(id, became, self.each);
+    }
+}
+
+impl<F: FnMut(Uuid, &Became) + Send + Sync> Destination for Retry<'_, F> {
+    type Item = Tried;
+
+    fn store(&self) -> &Store {
+        self.store
+    }
+
+    fn breaker(&self) -> &Breaker {
+        self.breaker
+    }
+
+    async fn write(&self, part: &[Tried]) -> Result<Written, Error> {
         let rows: Vec<&EventRow> = part.iter().flat_map(Tried::rows).collect();
         let reasons: Vec<String> = part.iter().map(Tried::reason).collect();
         let mut retried = Retried::default();
@@ -135,49 +159,62 @@ async fn write(
                 }
             }
         }
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
-        // A conflict with a writer passes by itself.
-        let written = loop {
-            match store.write_with(&rows, &[], &Alongside::Letters(&retried)).await {
-                Err(Error::Conflict | Error::Expired) => {
-                    tokio::time::sleep(backoff.next_delay()).await;
-                }
-                written => break written,
-            }
-        };
-        match written {
-            Ok(written) => {
-                let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
-                summary.new_events += written.details;
-                summary.expired_events += written.expired;
-                summary.known_events += count - written.details - written.expired;
-                for tried in &part {
-                    summary.tell(tried.letter.id, &tried.became(), each);
-                }
-            }
-            // Another holds one of them: the others are ours.
-            Err(Error::TakenOver) => {
-                if let Some(alone) = parts.refused(part) {
-                    summary.tell(alone.letter.id, &Became::Elsewhere, each);
-                }
-            }
-            Err(Error::Refused(refusal)) => {
-                if let Some(mut alone) = parts.refused(part) {
-                    if matches!(alone.outcome, Outcome::DeadLetter(_)) {
-                        // It stays as it was.
-                        summary.tell(alone.letter.id, &alone.became(), each);
-                        continue;
-                    }
-                    let detail = Some(format!("SQLSTATE {}: {}", refusal.code, refusal.message));
-                    alone.outcome =
-                        Outcome::DeadLetter(Rejection { reason: Reason::Refused, detail });
-                    parts.again(alone);
-                }
-            }
-            Err(error) => return Err(error),
+        self.store.write_with(&rows, &[], &Checkpoint::Letters(&retried)).await
+    }
+
+    fn is_fatal(&self, error: &Error) -> bool {
+        // A person waits for this command: an outage ends it.
+        matches!(error, Error::Unavailable(_) | Error::Timeout(_) | Error::Pooler(_))
+    }
+
+    fn accepted(&mut self) {}
+
+    fn committed(&mut self, part: Vec<Tried>, written: Written) {
+        let rows: usize = part.iter().map(|tried| tried.rows().len()).sum();
+        let count = u64::try_from(rows).unwrap_or(u64::MAX);
+        self.summary.new_events += written.details;
+        self.summary.expired_events += written.expired;
+        self.summary.known_events += count - written.details - written.expired;
+        for tried in &part {
+            self.tell(tried.letter.id, &tried.became());
         }
     }
-    Ok(())
+
+    fn make_dead_letter(&mut self, mut alone: Tried, refusal: &Refusal) -> Option<Tried> {
+        if matches!(alone.outcome, Outcome::DeadLetter(_)) {
+            // It stays as it was.
+            self.tell(alone.letter.id, &alone.became());
+            return None;
+        }
+        let detail = Some(format!("SQLSTATE {}: {}", refusal.code, refusal.message));
+        alone.outcome = Outcome::DeadLetter(Rejection { reason: Reason::Refused, detail });
+        Some(alone)
+    }
+
+    fn set_aside(&mut self, alone: Tried, by: Blocked) -> Result<Option<Tried>, Stop> {
+        let why = match by {
+            Blocked::Lock => return Ok(Some(alone)),
+            Blocked::Constraint(violation) => violation.to_string(),
+            Blocked::Alike(code) => format!("PostgreSQL refuses many alike (SQLSTATE {code})"),
+        };
+        // It stays as it was.
+        self.tell(alone.letter.id, &Became::DeadLetter(why));
+        Ok(None)
+    }
+
+    fn taken_over(&mut self, alone: Tried) {
+        self.tell(alone.letter.id, &Became::Elsewhere);
+    }
+
+    async fn pause(&mut self, trouble: Trouble, delay: Duration) -> Result<(), Stop> {
+        match trouble {
+            Trouble::Passing(error) => tracing::debug!(%error, "trying again"),
+            Trouble::Items(error) => tracing::warn!(%error, "trying again"),
+            Trouble::Database(error) => return Err(Stop::Failed(error)),
+        }
+        let slept = self.stop.run_until_cancelled(tokio::time::sleep(delay)).await;
+        slept.ok_or(Stop::Stopped)
+    }
 }
 
 impl Tried {

@@ -1,0 +1,197 @@
+//! What a worker writes to: the destination of its messages in the one loop of [`crate::ingest`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::held::Held;
+use super::pending::{Deletable, Pending};
+use crate::decode::identity::dead_letter_id;
+use crate::decode::{Outcome, Reason, Rejection};
+use crate::ingest::{Blocked, Breaker, Destination, Stop, Trouble};
+use crate::row::EventRow;
+use crate::store::{DeadLetter, Error, Refusal, Store, Written};
+use crate::worker::flow::leases::Leases;
+use crate::worker::health::Health;
+use crate::worker::idle::IdleTracker;
+use crate::worker::log_throttle::LogThrottle;
+use crate::worker::stats::{self, Stats};
+
+/// What it takes to write messages.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(crate) store: Arc<Store>,
+    /// Where dead letters say that they came from.
+    pub(crate) source: Arc<str>,
+    pub(crate) breaker: Breaker,
+    pub(crate) health: Arc<Health>,
+    pub(crate) leases: Arc<Leases>,
+    pub(crate) stats: Arc<Stats>,
+    pub(crate) idle: Arc<IdleTracker>,
+    pub(crate) to_delete: mpsc::UnboundedSender<Deletable>,
+    pub(crate) lines: Lines,
+}
+
+/// The destination of one task.
+#[derive(Debug)]
+pub(crate) struct Tables {
+    pub(crate) parts: Arc<Parts>,
+    /// What was set aside.
+    pub(crate) held: Vec<Held>,
+}
+
+/// Log lines that could come for every message.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    refused: LogThrottle,
+    unstorable: LogThrottle,
+    items: LogThrottle,
+    pub(super) lock_holder: LogThrottle,
+}
+
+impl Tables {
+    pub(crate) fn new(parts: &Arc<Parts>) -> Self {
+        Self { parts: Arc::clone(parts), held: Vec::new() }
+    }
+
+    /// Acknowledges messages with nothing to store, which needs no transaction, and returns the others.
+    pub(crate) fn without_acknowledged(&mut self, batch: Vec<Pending>) -> Vec<Pending> {
+        let (acknowledged, to_write) = batch
+            .into_iter()
+            .partition(|pending| matches!(pending.outcome, Outcome::Acknowledged(_)));
+        self.committed(acknowledged, Written::default());
+        to_write
+    }
+
+    fn database_away(&self, reason: Option<String>) -> bool {
+        self.parts.health.gate.set_database_away(reason)
+    }
+}
+
+impl Destination for Tables {
+    type Item = Pending;
+
+    fn store(&self) -> &Store {
+        &self.parts.store
+    }
+
+    fn breaker(&self) -> &Breaker {
+        &self.parts.breaker
+    }
+
+    async fn write(&self, part: &[Pending]) -> Result<Written, Error> {
+        let rows = part.iter().flat_map(|pending| match &pending.outcome {
+            Outcome::Events(rows) => rows.as_slice(),
+            Outcome::Acknowledged(_) | Outcome::DeadLetter(_) => &[],
+        });
+        let rows: Vec<&EventRow> = rows.collect();
+        let dead_letters: Vec<DeadLetter<'_>> =
+            part.iter().filter_map(|pending| dead_letter(pending, &self.parts.source)).collect();
+        let began = Instant::now();
+        let written = self.parts.store.write(&rows, &dead_letters).await;
+        match &written {
+            Ok(_) => stats::committed(part, began.elapsed()),
+            Err(_) => stats::write_failed(),
+        }
+        written
+    }
+
+    fn is_fatal(&self, _error: &Error) -> bool {
+        // A worker waits for whatever an operator can mend.
+        false
+    }
+
+    fn accepted(&mut self) {
+        if self.database_away(None) {
+            tracing::info!("PostgreSQL takes writes again; receiving");
+        }
+    }
+
+    fn committed(&mut self, part: Vec<Pending>, written: Written) {
+        stats::waited(&part);
+        self.parts.stats.written(&part, written);
+        self.parts.leases.end(part.iter().map(|pending| pending.lease));
+        for pending in part {
+            // Fails only if the deleter is gone: then the message comes again.
+            let _ = self.parts.to_delete.send(pending.into());
+        }
+    }
+
+    fn make_dead_letter(&mut self, mut pending: Pending, refusal: &Refusal) -> Option<Pending> {
+        let code = &refusal.code;
+        let sqs_message_id = &pending.message.id;
+        if matches!(pending.outcome, Outcome::DeadLetter(_)) {
+            // The queue's own redrive policy is what is left for it.
+            if let Some(messages) = self.parts.lines.unstorable.add(1) {
+                tracing::error!(
+                    sqs_message_id,
+                    code,
+                    messages,
+                    "PostgreSQL refuses even the dead letter; leaving the message to the queue"
+                );
+            }
+            self.parts.leases.end([pending.lease]);
+            return None;
+        }
+        if let Some(messages) = self.parts.lines.refused.add(1) {
+            tracing::warn!(
+                sqs_message_id,
+                code,
+                messages,
+                "PostgreSQL refuses the message; it becomes a dead letter"
+            );
+        }
+        let detail = Some(format!("SQLSTATE {code}: {}", refusal.message));
+        pending.outcome = Outcome::DeadLetter(Rejection { reason: Reason::Refused, detail });
+        Some(pending)
+    }
+
+    fn set_aside(&mut self, pending: Pending, by: Blocked) -> Result<Option<Pending>, Stop> {
+        self.parts.idle.disturb();
+        self.held.push(Held { pending, by });
+        Ok(None)
+    }
+
+    fn taken_over(&mut self, pending: Pending) {
+        // Cannot be: the worker writes without a checkpoint. The lease gives the message back.
+        drop(pending);
+    }
+
+    async fn pause(&mut self, trouble: Trouble, delay: Duration) -> Result<(), Stop> {
+        self.parts.idle.disturb();
+        let delay_ms = delay.as_millis();
+        match trouble {
+            Trouble::Passing(error) => tracing::debug!(%error, "trying again"),
+            Trouble::Items(error) => {
+                if let Some(times) = self.parts.lines.items.add(1) {
+                    tracing::warn!(%error, times, delay_ms, "could not write a batch, though PostgreSQL takes others; trying it again");
+                }
+            }
+            Trouble::Database(error) => {
+                self.database_away(Some(error.reason()));
+                tracing::warn!(%error, delay_ms, "PostgreSQL does not take writes; holding what was received, not receiving");
+            }
+        }
+        tokio::time::sleep(delay).await;
+        Ok(())
+    }
+}
+
+fn dead_letter<'a>(pending: &'a Pending, source: &'a str) -> Option<DeadLetter<'a>> {
+    let Outcome::DeadLetter(rejection) = &pending.outcome else {
+        return None;
+    };
+    let message = &pending.message;
+    Some(DeadLetter {
+        id: dead_letter_id(&message.body, &message.id),
+        body: &message.body,
+        reason: rejection.reason.to_string(),
+        detail: rejection.detail.clone(),
+        sqs_message_id: Some(&message.id),
+        source,
+        sent_at: message.sent_at,
+        receive_count: message.receive_count,
+    })
+}
