@@ -17,8 +17,9 @@ demo: ## Send mail through LocalStack's SES and show what becomes of it in Postg
 	cargo build --locked
 	$(stack) run localstack/demo '$(target)/debug/ses-reports'
 
-test: ## Run all tests on a real PostgreSQL and a real LocalStack
+test: ## Run all tests on a real PostgreSQL, of each version that is supported, and a real LocalStack
 	cargo build --locked --workspace --tests
+	$(stack) versions
 	$(stack) run $(runner) --locked --workspace
 
 SEEDS ?= 200
