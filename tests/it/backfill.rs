@@ -28,7 +28,7 @@ async fn status(database: &Database) -> Value {
 
 #[tokio::test]
 async fn a_backfill_goes_on_where_a_killed_worker_left_it() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     database
         .execute("INSERT INTO aws_reports (id, message_id, user_email, subject) SELECT gen_random_uuid(), 'm' || n, 'jane@example.com', 's' FROM generate_series(1, 40000) AS n")
         .await;
@@ -62,7 +62,7 @@ async fn a_backfill_goes_on_where_a_killed_worker_left_it() {
 
 #[tokio::test]
 async fn a_backfill_that_fails_says_why_and_stops_nobody() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     let fails = ASKED_FOR.replace("subject || 'x'", "repeat('x', 999)");
     database.execute(&format!("SET search_path = aws_reports, pg_temp; {fails}")).await;
     database

@@ -104,7 +104,7 @@ async fn two_hundred_thousand_rows_become_ours() {
 
 #[tokio::test]
 async fn tables_elsewhere_stay_where_they_are_and_new_events_meet_old_rows() {
-    let (queue, database) = (Queue::deploy().await, Database::empty().await);
+    let (queue, database) = (Queue::in_memory().await, Database::empty().await);
     let small = BY_HAND.replace("45000", "9");
     database
         .execute(&format!("CREATE SCHEMA mail; SET search_path = mail; {small} RESET search_path"))
@@ -119,7 +119,7 @@ async fn tables_elsewhere_stay_where_they_are_and_new_events_meet_old_rows() {
     queue
         .send(&[event::delivery(&id, &["jane@example.com"], &["jane@example.com"]).to_string()])
         .await;
-    let settings = [("DATABASE_URL", &*database.url()), ("EXIT_WHEN_IDLE", "3")];
+    let settings = [("DATABASE_URL", &*database.url()), ("EXIT_WHEN_IDLE", "1")];
     Worker::start_with(&settings, &queue.url, &[]).ends_well().await;
     let met = database
         .rows(&format!("SELECT user_id, delivery_at IS NOT NULL AS delivered FROM aws_reports WHERE message_id = '{id}'"))
@@ -154,7 +154,7 @@ async fn what_is_not_the_given_tables_is_refused_and_left_alone() {
 
 #[tokio::test]
 async fn doubtful_rows_are_found() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     let jane = ["jane@example.com"];
     let events: Vec<String> = (0..3)
         .flat_map(|number| {

@@ -8,11 +8,9 @@ use crate::support::event::{self, message_id};
 use crate::support::process::{Worker, eventually};
 use crate::support::queue::Queue;
 
-const MESSAGES: u64 = 20_000;
-
-/// A send and a delivery of each mail, in SNS.
-async fn fill(queue: &Queue) {
-    let bodies: Vec<String> = (0..MESSAGES / 2)
+/// Sends so many messages: a send and a delivery of each mail, in SNS.
+async fn fill(queue: &Queue, messages: u64) {
+    let bodies: Vec<String> = (0..messages / 2)
         .flat_map(|number| {
             let (id, address) = (message_id(number), format!("p{number}@example.com"));
             let destination = [address.as_str()];
@@ -36,8 +34,8 @@ async fn some_are_written(database: &Database) {
 }
 
 /// Every mail has one report, which was sent and delivered once, and the queue is empty.
-async fn assert_exactly_right(database: &Database, queue: &Queue) {
-    let mails = i64::try_from(MESSAGES / 2).expect("few");
+async fn assert_exactly_right(database: &Database, queue: &Queue, messages: u64) {
+    let mails = i64::try_from(messages / 2).expect("few");
     assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_report_detail").await, 2 * mails);
     assert_eq!(
         database.one::<i64>("SELECT count(*) FROM aws_reports WHERE send_at IS NOT NULL AND delivery_at IS NOT NULL").await,
@@ -53,7 +51,8 @@ async fn assert_exactly_right(database: &Database, queue: &Queue) {
 #[tokio::test]
 async fn after_sigterm_a_second_worker_finishes() {
     let (queue, database) = (Queue::deploy().await, Database::migrated().await);
-    fill(&queue).await;
+    let messages = 6_000;
+    fill(&queue, messages).await;
     let mut worker = Worker::start(&database, &queue.url, &[]);
     some_are_written(&database).await;
     let (status, took) = worker.terminate().await;
@@ -62,13 +61,14 @@ async fn after_sigterm_a_second_worker_finishes() {
     let (visible, _) = queue.counts().await;
     assert!(visible > 0, "it was stopped in the middle");
     Worker::until_idle_for("7", &database, &queue.url, &[]).await;
-    assert_exactly_right(&database, &queue).await;
+    assert_exactly_right(&database, &queue, messages).await;
 }
 
 #[tokio::test]
 async fn after_kill_9_a_second_worker_finishes() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
-    fill(&queue).await;
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
+    let messages = 20_000;
+    fill(&queue, messages).await;
     let mut worker = Worker::start(&database, &queue.url, &[]);
     some_are_written(&database).await;
     worker.signal("KILL").await;
@@ -77,12 +77,12 @@ async fn after_kill_9_a_second_worker_finishes() {
     assert!(visible > 0 && hidden > 0, "it died with messages in its hands");
     // Longer than the messages stay hidden.
     Worker::until_idle_for("8", &database, &queue.url, &[]).await;
-    assert_exactly_right(&database, &queue).await;
+    assert_exactly_right(&database, &queue, messages).await;
 }
 
 #[tokio::test]
 async fn a_second_signal_stops_at_once() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     // A lock that nobody gives back makes the write, and so the drain, last.
     let _lock = database.lock_reports().await;
     queue.send(&[event::send(&message_id(1), &["jane@example.com"]).to_string()]).await;
@@ -101,7 +101,7 @@ async fn a_second_signal_stops_at_once() {
 
 #[tokio::test]
 async fn what_cannot_be_written_before_the_deadline_is_given_back() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     let _lock = database.lock_reports().await;
     // More than the worker takes in while nothing can be written.
     let bodies: Vec<String> = (0..2_000)
@@ -115,7 +115,7 @@ async fn what_cannot_be_written_before_the_deadline_is_given_back() {
     );
     eventually("the worker is full", || async {
         let before = queue.counts().await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
         before.1 > 100 && queue.counts().await == before
     })
     .await;

@@ -55,7 +55,7 @@ const RECOUNT: &str = r#"
 
 #[tokio::test]
 async fn the_figures_equal_a_recount_also_after_late_changes() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     let mut bodies = generate::stream(20_261_121, 2_000);
     let mut random = fastrand::Rng::with_seed(7);
     let again = bodies.iter().filter(|_| random.u32(..100) < 30).cloned().collect::<Vec<_>>();
@@ -84,7 +84,7 @@ async fn the_figures_equal_a_recount_also_after_late_changes() {
 
 #[tokio::test]
 async fn a_mail_to_three_that_was_opened_once_is_one_open() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     let all = ["a@example.com", "b@example.com", "c@example.com"];
     let (id, lost) = (message_id(1), message_id(2));
     let mut suppressed = event::bounce(&lost, &["d@example.com"], "d@example.com");
@@ -203,7 +203,7 @@ async fn a_report_that_moves_to_another_day_leaves_the_first() {
 
 #[tokio::test]
 async fn only_days_that_changed_are_counted_anew() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     let (old, new) = (message_id(1), message_id(2));
     let mut before = event::send(&old, &["jane@example.com"]);
     before["mail"]["timestamp"] = json!("2026-11-10T10:00:00Z");
@@ -254,8 +254,8 @@ async fn in_schema(database: &Database, script: &'static str) {
 }
 
 #[tokio::test]
-async fn later_events_of_a_mail_are_hot_updates() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+pub async fn later_events_of_a_mail_are_hot_updates() {
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     let jane = ["jane@example.com"];
     let send = |events: Vec<Value>| {
         let bodies: Vec<String> = events.iter().map(Value::to_string).collect();
@@ -302,7 +302,7 @@ async fn later_events_of_a_mail_are_hot_updates() {
 /// a second version of each.
 #[tokio::test]
 async fn the_deliveries_of_a_batch_are_hot_updates() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     let jane = ["jane@example.com"];
     let mails = || (0..200).map(message_id);
     let sends: Vec<Value> = mails().map(|id| event::send(&id, &jane)).collect();
@@ -322,7 +322,7 @@ async fn the_deliveries_of_a_batch_are_hot_updates() {
 }
 
 #[tokio::test]
-async fn each_question_has_its_index() {
+pub async fn each_question_has_its_index() {
     let database = Database::migrated().await;
     database.execute("SELECT aws_report_detail_ensure('2026-11-01')").await;
     for (question, indexes) in [
@@ -441,7 +441,7 @@ async fn each_report_has_one_state() {
 
 #[tokio::test]
 async fn the_timeline_says_what_happened() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     let (id, both) = (message_id(1), ["a@example.com", "b@example.com"]);
     let bodies = [
         event::send(&id, &both),
@@ -469,7 +469,7 @@ async fn the_timeline_says_what_happened() {
 
 #[tokio::test]
 async fn infinity_written_by_hand_is_on_no_day_and_stops_nobody() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     database
         .execute("INSERT INTO aws_reports (id, message_id, user_email, send_at) SELECT gen_random_uuid(), 'm', 'jane@example.com', at FROM (VALUES (timestamptz 'infinity'), ('-infinity'), ('4000-01-01 BC'), ('30000-01-01')) AS odd (at)")
         .await;

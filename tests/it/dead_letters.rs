@@ -9,7 +9,7 @@ use crate::support::queue::Queue;
 
 #[tokio::test]
 async fn each_ends_as_the_contract_says() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     let send = |changes: Value| {
         let mut mail = event::mail("m-1", &["jane@example.com"]);
         for (key, value) in changes.as_object().expect("an object") {
@@ -110,7 +110,7 @@ async fn each_ends_as_the_contract_says() {
 
 #[tokio::test]
 async fn a_message_that_postgresql_refuses_is_found_in_its_batch() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     database.raise("22023", "aws_report_detail", "NEW.subject = 'thirteen'").await;
     let bodies: Vec<String> = (0..60)
         .map(|number| {
@@ -137,7 +137,7 @@ async fn a_message_that_postgresql_refuses_is_found_in_its_batch() {
 
 #[tokio::test]
 async fn a_message_that_postgresql_refuses_in_any_form_stops_nobody() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     database.raise("22023", "aws_report_detail", "NEW.subject = 'thirteen'").await;
     database.raise("22023", "aws_report_dead_letter", "NEW.body LIKE '%thirteen%'").await;
     let mut mail = event::mail(&event::message_id(13), &["jane@example.com"]);

@@ -389,7 +389,7 @@ async fn entries_that_sqs_does_not_delete_are_asked_for_again() {
             _ => Fault::None,
         }
     });
-    let ended = worker(&database, &stub, &["--exit-when-idle", "3", "--pollers", "1"])
+    let ended = worker(&database, &stub, &["--exit-when-idle", "1", "--pollers", "1"])
         .output()
         .await
         .expect("it ends");

@@ -29,7 +29,7 @@ pub fn free_address() -> String {
 
 #[tokio::test]
 async fn it_tells_whether_it_works_and_what_it_did() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     let address = free_address();
     let mut worker = Worker::start(&database, &queue.url, &["--http-addr", &address]);
     let send = event::send(&message_id(1), &["jane@example.com"]).to_string();

@@ -15,7 +15,7 @@ const ACCESS_KEY: &str = "secret-of-the-account";
 
 #[tokio::test]
 async fn the_nasty_stream_leaves_no_trace_of_itself() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     let role = database.role("worker");
     database.execute(&format!("ALTER ROLE {role} PASSWORD '{PASSWORD}'")).await;
     // PostgreSQL's own messages quote values, too.
@@ -40,7 +40,7 @@ async fn the_nasty_stream_leaves_no_trace_of_itself() {
         ("LOG_FILTER", "trace"),
         ("VERIFY_SNS", "warn"),
     ];
-    let worker = Worker::start_with(&settings, &queue.url, &["--exit-when-idle", "3"]);
+    let worker = Worker::start_with(&settings, &queue.url, &["--exit-when-idle", "1"]);
     let log = worker.ends_well().await;
     assert!(log.contains("TRACE") && log.contains("DEBUG"), "much is asked for");
     let refused =

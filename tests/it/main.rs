@@ -44,3 +44,4 @@ mod store;
 mod stream;
 mod support;
 mod trust;
+mod versions;

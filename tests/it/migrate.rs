@@ -104,7 +104,7 @@ async fn a_newer_database_is_told_from_a_divergent_one() {
 }
 
 #[tokio::test]
-async fn plan_tells_locks_rewrites_and_lint() {
+pub async fn plan_tells_locks_rewrites_and_lint() {
     let database = Database::migrated().await;
     let files = Files::new();
     files.add(
@@ -246,7 +246,7 @@ async fn down_refuses_to_drop_what_holds_rows() {
 }
 
 #[tokio::test]
-async fn verify_finds_each_kind_of_drift() {
+pub async fn verify_finds_each_kind_of_drift() {
     let database = Database::migrated().await;
     // Months of years, made as the worker makes them.
     database
@@ -359,7 +359,7 @@ async fn verify_misses_the_month_that_has_reports_and_no_partition() {
 }
 
 #[tokio::test]
-async fn verify_knows_what_months_may_look_like() {
+pub async fn verify_knows_what_months_may_look_like() {
     let database = Database::migrated().await;
     database
         .execute("SELECT aws_report_detail_ensure(month::date) FROM generate_series(date '2026-01-01', now()::date, interval '1 month') AS month")
@@ -583,7 +583,7 @@ async fn new_writes_the_next_pair_and_overwrites_nothing() {
 }
 
 #[tokio::test]
-async fn an_interrupted_concurrent_build_is_repaired_by_the_next_run() {
+pub async fn an_interrupted_concurrent_build_is_repaired_by_the_next_run() {
     let database = Database::migrated().await;
     let files = Files::new();
     files.add(

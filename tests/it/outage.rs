@@ -14,7 +14,7 @@ const OUTAGE: Duration = Duration::from_secs(30);
 #[tokio::test]
 async fn the_worker_outlives_postgresql_being_stopped_for_30_seconds() {
     let server = PostgreSql::start().await;
-    let (queue, database) = (Queue::deploy().await, Database::migrated_on(&server.url()).await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated_on(&server.url()).await);
     let bodies: Vec<String> = (0..MESSAGES)
         .map(|number| {
             event::send(&message_id(number), &[format!("p{number}@example.com").as_str()])
@@ -66,13 +66,13 @@ async fn the_worker_outlives_postgresql_being_stopped_for_30_seconds() {
 
 #[tokio::test]
 async fn the_worker_outlives_a_failover_to_a_read_only_server() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     // As after a failover: sessions that are open stay read-only, new ones need not be.
     let read_only =
         |sql: &str| format!("BEGIN READ WRITE; ALTER DATABASE {} {sql}; COMMIT", database.name);
     database.execute(&read_only("SET default_transaction_read_only = on")).await;
     queue.send(&[event::send(&message_id(1), &["jane@example.com"]).to_string()]).await;
-    let arguments = ["--exit-when-idle", "3"];
+    let arguments = ["--exit-when-idle", "1"];
     let mut worker = Worker::start(&database, &queue.url, &arguments);
     eventually("the write is refused", || async { worker.log().contains("25006") }).await;
     database.execute(&read_only("RESET default_transaction_read_only")).await;
@@ -82,10 +82,10 @@ async fn the_worker_outlives_a_failover_to_a_read_only_server() {
 
 #[tokio::test]
 async fn writes_that_are_given_up_do_not_pile_up_in_postgresql() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     let lock = database.lock_reports().await;
     queue.send(&[event::send(&message_id(1), &["jane@example.com"]).to_string()]).await;
-    let arguments = ["--database-timeout", "1", "--exit-when-idle", "3"];
+    let arguments = ["--database-timeout", "1", "--exit-when-idle", "1"];
     let mut worker = Worker::start(&database, &queue.url, &arguments);
     eventually("some writes are given up", || async {
         worker.log().matches("could not write").count() >= 5

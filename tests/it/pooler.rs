@@ -19,7 +19,7 @@ fn sends(numbers: std::ops::Range<u64>) -> Vec<String> {
 
 #[tokio::test]
 async fn workers_share_fewer_sessions_than_they_have_writers() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     let pooler = PgBouncer::start(&database.url_of("worker"), 2).await;
     let mut bodies = generate::stream(22, 3_000);
     let mut random = fastrand::Rng::with_seed(22);
@@ -58,7 +58,7 @@ async fn workers_share_fewer_sessions_than_they_have_writers() {
 
 #[tokio::test]
 async fn a_worker_that_loses_its_prepared_statements_says_what_to_set() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     // One session: the statements of one writer meet those of the other.
     let pooler = PgBouncer::start(&database.url_of("worker"), 1).await;
     queue.send(&sends(0..500)).await;
@@ -134,7 +134,7 @@ async fn a_pooler_that_hides_itself_is_found_out() {
 
 #[tokio::test]
 async fn a_worker_migrates_past_the_pooler_that_it_writes_through() {
-    let (queue, database) = (Queue::deploy().await, Database::empty().await);
+    let (queue, database) = (Queue::in_memory().await, Database::empty().await);
     let pooler = PgBouncer::start(&database.url(), 2).await;
     queue.send(&sends(0..20)).await;
     let settings = [
@@ -143,7 +143,7 @@ async fn a_worker_migrates_past_the_pooler_that_it_writes_through() {
         ("PREPARED_STATEMENTS", "false"),
     ];
     let log =
-        Worker::start_with(&settings, &queue.url, &["--exit-when-idle", "3"]).ends_well().await;
+        Worker::start_with(&settings, &queue.url, &["--exit-when-idle", "1"]).ends_well().await;
     assert!(log.contains("applied V0001__content_ids"), "{log}");
     assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_reports").await, 20);
     let deploy_step = run(&settings[1..2], &["--migrate-only"]).await;

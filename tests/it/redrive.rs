@@ -15,7 +15,7 @@ async fn redrive(database: &Database, queue: &Queue, from: &str) -> Ended {
 
 #[tokio::test]
 async fn what_is_in_the_dead_letter_queue_is_written_and_deleted() {
-    let (mut queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
     let mut bodies: Vec<String> = (0..40)
         .map(|number| event::send(&message_id(number), &["jane@example.com"]).to_string())
         .collect();
@@ -23,9 +23,7 @@ async fn what_is_in_the_dead_letter_queue_is_written_and_deleted() {
     bodies.push("still no event".to_owned());
     bodies.push("Successfully validated SNS topic for Amazon SES event publishing.".to_owned());
     let dead_letter_url = queue.dead_letter_url.clone();
-    std::mem::swap(&mut queue.url, &mut queue.dead_letter_url);
-    queue.send(&bodies).await;
-    std::mem::swap(&mut queue.url, &mut queue.dead_letter_url);
+    queue.send_to(&dead_letter_url, &bodies).await;
 
     let ended = redrive(&database, &queue, &dead_letter_url).await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);

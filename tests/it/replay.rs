@@ -206,7 +206,7 @@ async fn two_replays_of_one_archive_do_not_count_twice() {
 
 #[tokio::test]
 async fn beside_a_worker_on_the_same_events_nothing_is_lost_or_doubled() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     let archive = Archive::new();
     let bodies = generate::stream(20_261_122, 1_000);
     let path = archive.add("archive.jsonl", bodies.join("\n"));

@@ -66,7 +66,7 @@ async fn consumed(
     arguments: &[&str],
 ) -> String {
     queue.send(&events.iter().map(Value::to_string).collect::<Vec<_>>()).await;
-    start(database, queue, &[&["--exit-when-idle", "3"], arguments].concat()).ends_well().await
+    start(database, queue, &[&["--exit-when-idle", "1"], arguments].concat()).ends_well().await
 }
 
 /// A worker that writes under its own role, and removes with the owner's rights.
@@ -89,8 +89,8 @@ async fn partitions(database: &Database) -> Vec<String> {
 const ORPHANS: &str = "SELECT count(*) FROM aws_report_detail d WHERE NOT EXISTS (SELECT FROM aws_reports r WHERE r.id = d.report_id)";
 
 #[tokio::test]
-async fn many_workers_drop_a_month_once_and_late_events_bring_nothing_back() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+pub async fn many_workers_drop_a_month_once_and_late_events_bring_nothing_back() {
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     let calendar = Calendar::of(&database).await;
     let months: Vec<Value> =
         (0_u64..).zip([7, 5, 2, 0]).map(|(number, ago)| calendar.send(ago, number)).collect();
@@ -150,8 +150,8 @@ async fn many_workers_drop_a_month_once_and_late_events_bring_nothing_back() {
 }
 
 #[tokio::test]
-async fn old_reports_go_with_their_details_and_leave_their_figures() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+pub async fn old_reports_go_with_their_details_and_leave_their_figures() {
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     let calendar = Calendar::of(&database).await;
     let mut reject = event::event(
         "Reject",
@@ -218,7 +218,7 @@ async fn begin(database: &Database) -> Retention {
 }
 
 #[tokio::test]
-async fn what_was_interrupted_is_finished() {
+pub async fn what_was_interrupted_is_finished() {
     let database = Database::migrated().await;
     let calendar = Calendar::of(&database).await;
     for ago in [9, 8, 7, 6, 1, 0] {
@@ -275,7 +275,7 @@ async fn what_was_interrupted_is_finished() {
 }
 
 #[tokio::test]
-async fn a_report_that_is_being_written_is_left_for_the_next_time() {
+pub async fn a_report_that_is_being_written_is_left_for_the_next_time() {
     let database = Database::migrated().await;
     let calendar = Calendar::of(&database).await;
     database.execute(&format!("SELECT aws_report_detail_ensure('{}')", calendar.0[0])).await;
@@ -304,7 +304,7 @@ async fn a_report_that_is_being_written_is_left_for_the_next_time() {
 
 #[tokio::test]
 async fn a_worker_that_may_not_drop_says_so_once_and_goes_on() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     let calendar = Calendar::of(&database).await;
     queue.send(&[calendar.send(7, 1).to_string()]).await;
     let log = Worker::until_idle(&database, &queue.url, &["--retain-details", "3"]).await;

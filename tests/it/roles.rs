@@ -35,7 +35,7 @@ async fn assert_forbidden(database: &Database, role: &str, statements: &[&str]) 
 }
 
 #[tokio::test]
-async fn the_worker_may_do_nothing_but_its_work() {
+pub async fn the_worker_may_do_nothing_but_its_work() {
     let database = Database::migrated().await;
     database
         .execute(
@@ -184,7 +184,7 @@ async fn the_sender_makes_its_rows_and_leaves_the_events_alone() {
 }
 
 #[tokio::test]
-async fn the_grants_name_all_that_is_in_the_schema() {
+pub async fn the_grants_name_all_that_is_in_the_schema() {
     let database = Database::migrated().await;
     let found = database
         .rows(

@@ -102,7 +102,7 @@ const MOMENTS: [(&str, &str, &str); 2] = [
 ];
 
 #[tokio::test]
-async fn no_lock_on_a_big_table_is_taken_that_is_not_allowed() {
+pub async fn no_lock_on_a_big_table_is_taken_that_is_not_allowed() {
     let database = Database::empty().await;
     // The version that has both.
     expect(&database, 0, &["up", "--to", "4"]).await;

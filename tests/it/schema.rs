@@ -25,7 +25,7 @@ async fn applied(database: &Database) -> i64 {
 }
 
 #[tokio::test]
-async fn the_deploy_step_says_what_it_did_and_does_it_once() {
+pub async fn the_deploy_step_says_what_it_did_and_does_it_once() {
     let database = Database::empty().await;
     let first = process::migrate(&database.url()).await;
     assert!(first.stdout.contains("applied V0001__content_ids"), "{}", first.stdout);
@@ -124,7 +124,7 @@ async fn a_failed_migration_changes_nothing_and_says_why() {
 
 #[tokio::test]
 async fn a_newer_database_is_served_with_a_warning() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     database
         .execute("INSERT INTO refinery_schema_history VALUES (9999, 'later', '2026-11-21T00:00:00Z', '1')")
         .await;
@@ -148,7 +148,7 @@ async fn an_older_database_is_refused_without_migrating() {
 
 #[tokio::test]
 async fn a_worker_that_may_change_no_schema_works_on_a_current_one() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     // Its month has no partition yet.
     let mut send = event::send(&message_id(1), &["jane@example.com"]);
     send["mail"]["timestamp"] = serde_json::json!("2015-05-05T05:05:05Z");
@@ -158,7 +158,7 @@ async fn a_worker_that_may_change_no_schema_works_on_a_current_one() {
 }
 
 #[tokio::test]
-async fn months_are_created_ahead_and_on_demand_without_stopping_anyone() {
+pub async fn months_are_created_ahead_and_on_demand_without_stopping_anyone() {
     let database = Database::migrated().await;
     let schema = SchemaName::new("aws_reports").expect("a good name");
     let mut creator = database.pool.acquire().await.expect("a connection");
@@ -198,7 +198,7 @@ async fn months_are_created_ahead_and_on_demand_without_stopping_anyone() {
 }
 
 #[tokio::test]
-async fn a_late_event_of_a_detached_month_gets_a_partition_of_its_own() {
+pub async fn a_late_event_of_a_detached_month_gets_a_partition_of_its_own() {
     let database = Database::migrated().await;
     let schema = SchemaName::new("aws_reports").expect("a good name");
     let mut connection = database.pool.acquire().await.expect("a connection");
@@ -236,7 +236,7 @@ async fn two_creators_of_one_month_do_not_race() {
 
 #[tokio::test]
 async fn the_worker_creates_four_months() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     Worker::until_idle(&database, &queue.url, &[]).await;
     let months: i64 = database
         .one("SELECT count(*) FROM pg_inherits WHERE inhparent = 'aws_report_detail'::regclass")
@@ -324,7 +324,7 @@ fn address_like() -> impl Strategy<Value = String> {
 }
 
 #[tokio::test]
-async fn rust_and_sql_compute_the_same() {
+pub async fn rust_and_sql_compute_the_same() {
     let database = Database::migrated().await;
     let mut runner = TestRunner::new(Config::default());
     let message = prop_oneof![Just(message_id(7)), "[0-9a-fA-F]{16}(-[a-z]{0,4})?", "\\PC{0,80}"];

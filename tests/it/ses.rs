@@ -40,9 +40,14 @@ async fn the_story_of_the_demo_is_told_right() {
     for raw in [false, true] {
         let arguments: &[&str] = if raw { &["--raw"] } else { &[] };
         let (queue, database) = (Queue::deploy_with(arguments).await, Database::migrated().await);
-        let story = ["--topic", &queue.topic_arn, "--configuration-set", &queue.configuration_set];
+        let story = [
+            "--topic",
+            &queue.pipeline().topic_arn,
+            "--configuration-set",
+            &queue.pipeline().configuration_set,
+        ];
         python("story.py", &story).await;
-        let log = Worker::until_idle(&database, &queue.url, &[]).await;
+        let log = Worker::until_idle_for("3", &database, &queue.url, &[]).await;
 
         let reports = database.rows("SELECT * FROM aws_reports ORDER BY user_email").await;
         let fates: Vec<(&str, String)> = reports.iter().map(fate).collect();

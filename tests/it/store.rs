@@ -15,7 +15,7 @@ async fn consumed(queue: &Queue, database: &Database, events: &[Value]) {
 
 #[tokio::test]
 async fn three_recipients_with_three_fates_are_three_reports() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     let id = message_id(1);
     let all = ["a@example.com", "b@example.com", "c@example.com"];
     consumed(
@@ -55,7 +55,7 @@ async fn three_recipients_with_three_fates_are_three_reports() {
 
 #[tokio::test]
 async fn the_same_again_changes_no_row() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     let (id, jane) = (message_id(2), ["jane@example.com"]);
     let events = [
         event::send(&id, &jane),
@@ -77,7 +77,7 @@ async fn the_same_again_changes_no_row() {
 
 #[tokio::test]
 async fn identity_feedback_and_event_publishing_of_one_bounce_count_once() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     let (id, jane) = (message_id(3), ["jane@example.com"]);
     let published = event::bounce(&id, &jane, jane[0]);
     let mut feedback = published.clone();
@@ -99,7 +99,7 @@ async fn identity_feedback_and_event_publishing_of_one_bounce_count_once() {
 
 #[tokio::test]
 async fn events_meet_the_row_that_the_sender_made() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     let id = message_id(4);
     database
         .execute(&format!(

@@ -58,7 +58,7 @@ async fn what_sns_signed_becomes_rows_and_what_was_forged_does_not() {
     }
     queue.send(&forged).await;
     let arguments = [&with("enforce")[..], &[prefix.as_str()]].concat();
-    let log = Worker::until_idle(&database, &queue.url, &arguments).await;
+    let log = Worker::until_idle_for("3", &database, &queue.url, &arguments).await;
     assert_eq!(reports(&database).await, 6, "{log}");
     let (forgery, unverifiable) = ("forged or altered SNS message", "unverifiable SNS message");
     let refused = [forgery, forgery, "not signed by SNS", unverifiable, unverifiable];
@@ -72,7 +72,7 @@ async fn what_sns_signed_becomes_rows_and_what_was_forged_does_not() {
     let database = Database::migrated().await;
     queue.send(&forged).await;
     let arguments = [&with("warn")[..], &[prefix.as_str()]].concat();
-    let log = Worker::until_idle(&database, &queue.url, &arguments).await;
+    let log = Worker::until_idle_for("3", &database, &queue.url, &arguments).await;
     assert_eq!(reports(&database).await, 3, "three forgeries are about one mail: {log}");
     assert_eq!(reasons(&database).await, [""; 0]);
     for reason in refused {
@@ -88,16 +88,17 @@ async fn only_listed_topics_may_send() {
     let (queue, database) = (Queue::deploy().await, Database::migrated().await);
     sns::publish(&queue, &send(1)).await;
     queue.send(&[event::in_sns(&send(2), "n"), send(3).to_string()]).await;
-    let list = format!("arn:aws:sns:eu-west-1:123456789012:another, {}", queue.topic_arn);
-    let log = Worker::until_idle(&database, &queue.url, &["--sns-topic-arns", &list]).await;
+    let list =
+        format!("arn:aws:sns:eu-west-1:123456789012:another, {}", queue.pipeline().topic_arn);
+    let log =
+        Worker::until_idle_for("3", &database, &queue.url, &["--sns-topic-arns", &list]).await;
     assert_eq!(reports(&database).await, 1, "{log}");
     assert_eq!(reasons(&database).await, ["from a topic that is not allowed", "names no topic"]);
 }
 
 #[tokio::test]
 async fn a_certificate_that_is_away_costs_no_message() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
-    sns::take(&queue).await;
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     let signer = Signer::start().await;
     let url = format!("{}a.pem", signer.certificates());
     let bodies: Vec<String> =
@@ -118,7 +119,7 @@ async fn a_certificate_that_is_away_costs_no_message() {
     assert_eq!(queue.counts().await, (30, 0), "a worker that stops gives back what it holds");
 
     let address = free_address();
-    let arguments = [&arguments[..], &["--exit-when-idle", "3", "--http-addr", &address]].concat();
+    let arguments = [&arguments[..], &["--exit-when-idle", "1", "--http-addr", &address]].concat();
     let worker = Worker::start(&database, &queue.url, &arguments);
     // Longer than a message stays hidden, unless the worker keeps it hidden.
     eventually("some tries fail", || async { worker.log().matches("holding what").count() >= 4 })
@@ -138,8 +139,7 @@ async fn a_certificate_that_is_away_costs_no_message() {
 
 #[tokio::test]
 async fn what_cannot_be_told_holds_up_nobody_else() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
-    sns::take(&queue).await;
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     let signer = Signer::start().await;
     let prefix = signer.certificates();
     let bodies: Vec<String> = (0..20)
@@ -168,9 +168,9 @@ async fn what_cannot_be_told_holds_up_nobody_else() {
 
 #[tokio::test]
 async fn no_url_of_a_message_is_visited() {
-    let (queue, trap) = (Queue::deploy().await, Trap::set());
+    let (queue, trap) = (Queue::in_memory().await, Trap::set());
     let mut body = json!({
-        "Type": "SubscriptionConfirmation", "MessageId": "n", "TopicArn": queue.topic_arn,
+        "Type": "SubscriptionConfirmation", "MessageId": "n", "TopicArn": "arn:aws:sns:eu-west-1:123456789012:events",
         "Message": "You have chosen …", "Token": "t", "Timestamp": "2026-11-20T10:00:03.000Z",
         "SubscribeURL": format!("{}?Action=ConfirmSubscription", trap.url()),
         "UnsubscribeURL": format!("{}?Action=Unsubscribe", trap.url()),

@@ -1,5 +1,6 @@
 //! A database per test.
 
+use std::cell::RefCell;
 use std::str::FromStr as _;
 
 use serde_json::Value;
@@ -12,6 +13,21 @@ use super::{setting, unique};
 /// The roles of `ses-reports grants`, by its flags.
 const ROLES: [&str; 5] = ["owner", "worker", "reader", "sender", "operator"];
 
+thread_local! {
+    /// The server on which this thread's tests make their databases, where it is not that of `DATABASE_URL`.
+    static SERVER: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Has tests make their databases on another server. They are called as the test runner calls them, and each has a
+/// runtime of its own on this thread.
+pub fn on_server(url: &str, tests: &[fn()]) {
+    SERVER.set(Some(url.to_owned()));
+    for test in tests {
+        test();
+    }
+    SERVER.set(None);
+}
+
 /// A database of its own, dropped with this value.
 pub struct Database {
     pub name: String,
@@ -22,7 +38,7 @@ pub struct Database {
 impl Database {
     /// An empty database.
     pub async fn empty() -> Self {
-        Self::on(&setting("DATABASE_URL")).await
+        Self::on(&server()).await
     }
 
     /// An empty database on some server.
@@ -40,7 +56,7 @@ impl Database {
     /// A database as the README has it deployed: with the roles of `ses-reports grants`, and
     /// migrated by the owner, who gives them their rights.
     pub async fn migrated() -> Self {
-        Self::migrated_on(&setting("DATABASE_URL")).await
+        Self::migrated_on(&server()).await
     }
 
     /// The same on some server.
@@ -165,6 +181,10 @@ impl Drop for Database {
         });
         let _ = dropping.join();
     }
+}
+
+fn server() -> String {
+    SERVER.with_borrow(Clone::clone).unwrap_or_else(|| setting("DATABASE_URL"))
 }
 
 async fn execute(url: &str, sql: &str) {

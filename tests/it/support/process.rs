@@ -69,8 +69,14 @@ impl Worker {
     /// so that tests of crashes need not wait longer; the worker renews that while it holds them.
     pub fn start_with(settings: &[(&str, &str)], queue_url: &str, arguments: &[&str]) -> Self {
         let log = tempfile::NamedTempFile::new().expect("a temporary file");
-        let settings =
-            [&[("SQS_QUEUE_URL", queue_url), ("VISIBILITY_TIMEOUT", "5")], settings].concat();
+        // What answers at a queue's URL here is what has to be asked for it.
+        let (path, _) = queue_url.match_indices('/').nth(2).expect("a URL with a path");
+        let defaults = [
+            ("SQS_QUEUE_URL", queue_url),
+            ("AWS_ENDPOINT_URL", &queue_url[..path]),
+            ("VISIBILITY_TIMEOUT", "5"),
+        ];
+        let settings = [&defaults[..], settings].concat();
         let child = ses_reports(&settings, arguments)
             .stderr(log.reopen().expect("the log opens"))
             .spawn()
@@ -78,9 +84,10 @@ impl Worker {
         Self { child, log }
     }
 
-    /// Consumes until the queue is idle, and asserts that all went well.
+    /// Consumes until the queue is idle for a second, and asserts that all went well. What is in the queue must be
+    /// visible: SNS and visibility timeouts may take longer than that.
     pub async fn until_idle(database: &Database, queue_url: &str, arguments: &[&str]) -> String {
-        Self::until_idle_for("3", database, queue_url, arguments).await
+        Self::until_idle_for("1", database, queue_url, arguments).await
     }
 
     /// The same with another time of idleness, in seconds.

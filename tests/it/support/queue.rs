@@ -1,25 +1,49 @@
-//! A queue per test, deployed from `infra/pipeline.yaml`.
+//! A queue per test: in memory, or deployed to LocalStack from `infra/pipeline.yaml`.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
+use sqs_stub::{Redrive, Settings, Stub};
 use tokio::process::Command;
 use tokio::task::JoinSet;
 
 use super::{setting, unique};
 
-/// A deployed pipeline.
+/// A queue and its dead-letter queue.
 pub struct Queue {
-    pub client: Client,
     pub url: String,
     pub dead_letter_url: String,
+    service: Service,
+}
+
+enum Service {
+    /// An SQS in memory. `contract.rs` shows that it does what LocalStack's does.
+    InMemory(Stub),
+    LocalStack(Pipeline),
+}
+
+/// What belongs to a queue that was deployed.
+pub struct Pipeline {
+    pub client: Client,
     pub topic_arn: String,
     pub configuration_set: String,
 }
 
 impl Queue {
+    /// A queue as `infra/pipeline.yaml` has it, for tests of what the worker does and not of what SQS, SNS or SES do:
+    /// it costs next to nothing.
+    pub async fn in_memory() -> Self {
+        let stub = Stub::start().await.expect("a port");
+        let dead_letter_url = stub.create_queue("dead", Settings::default());
+        let redrive = Redrive { dead_letter_queue: "dead".to_owned(), max_receive_count: 10 };
+        let settings = Settings { redrive: Some(redrive), ..Settings::default() };
+        let url = stub.create_queue("events", settings);
+        Self { url, dead_letter_url, service: Service::InMemory(stub) }
+    }
+
+    /// A queue behind a topic and a configuration set of LocalStack.
     pub async fn deploy() -> Self {
         Self::deploy_with(&[]).await
     }
@@ -42,17 +66,63 @@ impl Queue {
             .endpoint_url(endpoint)
             .load()
             .await;
-        Self {
+        let pipeline = Pipeline {
             client: Client::new(&shared),
-            url: output("SQS_QUEUE_URL"),
-            dead_letter_url: output("DEAD_LETTER_QUEUE_URL"),
             topic_arn: output("SNS_TOPIC_ARN"),
             configuration_set: output("SES_CONFIGURATION_SET"),
+        };
+        Self {
+            url: output("SQS_QUEUE_URL"),
+            dead_letter_url: output("DEAD_LETTER_QUEUE_URL"),
+            service: Service::LocalStack(pipeline),
         }
     }
 
-    /// Sends bodies in their order, ten a call, several calls at once.
+    /// What a queue in memory does not have.
+    pub fn pipeline(&self) -> &Pipeline {
+        match &self.service {
+            Service::LocalStack(pipeline) => pipeline,
+            Service::InMemory(_) => panic!("this queue is in memory: use Queue::deploy"),
+        }
+    }
+
+    /// Sends bodies in their order.
     pub async fn send(&self, bodies: &[String]) {
+        self.send_to(&self.url, bodies).await;
+    }
+
+    /// The same to any queue.
+    pub async fn send_to(&self, url: &str, bodies: &[String]) {
+        match &self.service {
+            Service::InMemory(stub) => stub.put(name_of(url), bodies),
+            Service::LocalStack(pipeline) => pipeline.send(url, bodies).await,
+        }
+    }
+
+    /// Messages that wait and messages that are received and neither deleted nor given back.
+    pub async fn counts(&self) -> (u64, u64) {
+        self.counts_of(&self.url).await
+    }
+
+    /// The same for any queue.
+    pub async fn counts_of(&self, url: &str) -> (u64, u64) {
+        match &self.service {
+            Service::InMemory(stub) => {
+                let counts = stub.counts(name_of(url));
+                (counts.visible + counts.delayed, counts.in_flight)
+            }
+            Service::LocalStack(pipeline) => pipeline.counts(url).await,
+        }
+    }
+}
+
+fn name_of(url: &str) -> &str {
+    url.rsplit('/').next().expect("a URL of a queue")
+}
+
+impl Pipeline {
+    /// Sends ten bodies a call, several calls at once.
+    async fn send(&self, url: &str, bodies: &[String]) {
         let mut calls = JoinSet::new();
         for chunk in bodies.chunks(10) {
             // SQS takes at most 1 MiB a call.
@@ -68,7 +138,7 @@ impl Queue {
                 let call = self
                     .client
                     .send_message_batch()
-                    .queue_url(&self.url)
+                    .queue_url(url)
                     .set_entries(Some(entries.collect()));
                 calls.spawn(async move {
                     let answer = call.send().await.expect("LocalStack takes messages");
@@ -88,13 +158,7 @@ impl Queue {
         }
     }
 
-    /// Messages that wait and messages that are received and neither deleted nor given back.
-    pub async fn counts(&self) -> (u64, u64) {
-        self.counts_of(&self.url).await
-    }
-
-    /// The same for any queue.
-    pub async fn counts_of(&self, url: &str) -> (u64, u64) {
+    async fn counts(&self, url: &str) -> (u64, u64) {
         use QueueAttributeName::{
             ApproximateNumberOfMessages as Visible, ApproximateNumberOfMessagesNotVisible as Hidden,
         };

@@ -1,4 +1,4 @@
-//! A PostgreSQL server of a test's own, to be stopped and started.
+//! A PostgreSQL server of a test's own: to be stopped and started, or of another version.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -14,15 +14,25 @@ pub struct PostgreSql {
 }
 
 impl PostgreSql {
+    /// Of the newest version that this machine has.
     pub async fn start() -> Self {
+        Self::start_from(programs().await).await
+    }
+
+    /// Of a major version, whatever this machine has: `localstack/stack versions` installs it.
+    pub async fn of_version(version: u32) -> Self {
+        let bin = format!("{}/.dev/versions/{version}/bin", env!("CARGO_MANIFEST_DIR"));
+        let bin = std::fs::canonicalize(&bin).unwrap_or_else(|error| {
+            panic!("{bin}: {error}: run the tests with `make test`, or `localstack/stack versions` before")
+        });
+        Self::start_from(bin).await
+    }
+
+    async fn start_from(bin: PathBuf) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("an address").port();
         drop(listener);
-        let server = Self {
-            folder: tempfile::tempdir().expect("a temporary folder"),
-            bin: programs().await,
-            port,
-        };
+        let server = Self { folder: tempfile::tempdir().expect("a temporary folder"), bin, port };
         give_to_owner(server.folder.path()).await;
         server
             .program(
@@ -38,6 +48,7 @@ impl PostgreSql {
                     "UTF8",
                     "--locale",
                     "C.UTF-8",
+                    "--no-sync",
                 ],
             )
             .await;

@@ -23,8 +23,11 @@ pub fn certificates() -> String {
 pub async fn publish(queue: &Queue, event: &Value) {
     let message = format!("{event}\n");
     let subject = "Amazon SES Email Event Notification";
-    call(&queue.topic_arn, &[("Action", "Publish"), ("Message", &message), ("Subject", subject)])
-        .await;
+    call(
+        &queue.pipeline().topic_arn,
+        &[("Action", "Publish"), ("Message", &message), ("Subject", subject)],
+    )
+    .await;
 }
 
 /// Tells the topic how to sign.
@@ -34,7 +37,7 @@ pub async fn sign_as_version(queue: &Queue, version: &str) {
         ("AttributeName", "SignatureVersion"),
         ("AttributeValue", version),
     ];
-    call(&queue.topic_arn, &parameters).await;
+    call(&queue.pipeline().topic_arn, &parameters).await;
 }
 
 /// A call as the AWS CLI makes it; LocalStack looks at no signature.
@@ -62,8 +65,8 @@ async fn call(topic_arn: &str, parameters: &[(&str, &str)]) {
 
 /// Takes a message out of the queue.
 pub async fn take(queue: &Queue) -> String {
-    let answer = queue
-        .client
+    let client = &queue.pipeline().client;
+    let answer = client
         .receive_message()
         .queue_url(&queue.url)
         .wait_time_seconds(20)
@@ -72,7 +75,7 @@ pub async fn take(queue: &Queue) -> String {
         .expect("LocalStack answers");
     let message = answer.messages.unwrap_or_default().pop().expect("a message");
     let handle = message.receipt_handle.expect("a handle");
-    let delete = queue.client.delete_message().queue_url(&queue.url).receipt_handle(handle);
+    let delete = client.delete_message().queue_url(&queue.url).receipt_handle(handle);
     delete.send().await.expect("it is deleted");
     message.body.expect("a body")
 }
