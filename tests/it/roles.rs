@@ -103,7 +103,7 @@ pub async fn the_worker_may_do_nothing_but_its_work() {
 
 #[tokio::test]
 async fn the_reader_reads_what_is_and_what_will_be() {
-    let database = Database::migrated().await;
+    let database = Database::deployed().await;
     let mut owner = connect(&database, "owner").await;
     attempt(
         &mut owner,

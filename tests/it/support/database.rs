@@ -8,7 +8,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgPool};
 
 use super::process::{migrate, run};
-use super::{setting, unique};
+use super::{setting, template, unique};
 
 /// The roles of `ses-reports grants`, by its flags.
 const ROLES: [&str; 5] = ["owner", "worker", "reader", "sender", "operator"];
@@ -43,8 +43,12 @@ impl Database {
 
     /// An empty database on some server.
     pub async fn on(server: &str) -> Self {
+        Self::copy_of("template1", server).await
+    }
+
+    async fn copy_of(template: &str, server: &str) -> Self {
         let name = unique("it").replace('-', "_");
-        execute(server, &format!("CREATE DATABASE {name}")).await;
+        execute(server, &format!("CREATE DATABASE {name} TEMPLATE {template}")).await;
         let options = PgConnectOptions::from_str(server)
             .expect("a PostgreSQL URL")
             .database(&name)
@@ -53,22 +57,36 @@ impl Database {
         Self { name, pool, server: server.to_owned() }
     }
 
-    /// A database as the README has it deployed: with the roles of `ses-reports grants`, and
-    /// migrated by the owner, who gives them their rights.
+    /// A database as the README has it deployed: with the roles of `ses-reports grants`, migrated and owned by the
+    /// owner. A copy of one that this build of the binary migrated once.
     pub async fn migrated() -> Self {
         Self::migrated_on(&server()).await
     }
 
     /// The same on some server.
     pub async fn migrated_on(server: &str) -> Self {
-        let database = Self::on(server).await;
-        for role in ROLES {
-            let name = database.role(role);
-            database.execute(&format!("CREATE ROLE {name} LOGIN PASSWORD 'it'")).await;
-        }
+        let template = template::on(server).await;
+        let database = Self::copy_of(&template, server).await;
+        database.create_roles().await;
+        let owner = database.role("owner");
+        database.execute(&format!("REASSIGN OWNED BY {template} TO {owner}")).await;
+        database.grant_as(&database.url()).await;
+        database
+    }
+
+    /// The same without a copy, in the steps of the README: roles, and migrations that give them their rights.
+    pub async fn deployed() -> Self {
+        let database = Self::empty().await;
+        database.create_roles().await;
         database.grant_as(&database.url()).await;
         migrate(&database.url_of("owner")).await;
         database
+    }
+
+    async fn create_roles(&self) {
+        for role in ROLES.map(|role| self.role(role)) {
+            self.execute(&format!("CREATE ROLE {role} LOGIN PASSWORD 'it'")).await;
+        }
     }
 
     /// Gives its roles the rights that `ses-reports grants` prints.
@@ -187,7 +205,7 @@ fn server() -> String {
     SERVER.with_borrow(Clone::clone).unwrap_or_else(|| setting("DATABASE_URL"))
 }
 
-async fn execute(url: &str, sql: &str) {
+pub(super) async fn execute(url: &str, sql: &str) {
     let options = PgConnectOptions::from_str(url).expect("DATABASE_URL is a PostgreSQL URL");
     let mut connection =
         options.connect().await.expect("PostgreSQL answers: run the tests with `make test`");

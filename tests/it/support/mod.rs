@@ -12,6 +12,7 @@ pub mod queue;
 pub mod rig;
 pub mod server;
 pub mod sns;
+mod template;
 
 /// A variable that `localstack/stack run` sets.
 pub fn setting(name: &str) -> String {
