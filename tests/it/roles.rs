@@ -247,7 +247,7 @@ async fn migrate_as_owner(database: &Database, arguments: &[&str]) -> String {
 
 #[tokio::test]
 async fn a_worker_may_use_at_once_what_a_migration_has_made() {
-    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     // V0012 adds a column that each dead letter fills, and tables that the operator needs.
     migrate_as_owner(&database, &["down", "--to", "11", "--allow-data-loss"]).await;
     queue.send(&["just text".to_owned()]).await;
