@@ -1,5 +1,6 @@
 //! Migrations, partitions, and the SQL halves of what Rust computes.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -60,12 +61,13 @@ async fn a_migrator_waits_for_another_without_blocking_it() {
     let ask = "SELECT state, query_start::text AS at FROM pg_stat_activity WHERE application_name = 'ses-reports migrate' AND datname = current_database() AND query LIKE '%advisory%'";
     let (ended, ()) = tokio::join!(process::migrate(&url), async {
         // It asks again and again: each time that it is looked at between two questions, it waits for nothing.
-        let mut asked = BTreeSet::new();
+        let asked = RefCell::new(BTreeSet::new());
         eventually("it has asked three times, each in vain", || async {
             let rows = database.rows(ask).await;
-            rows.iter().filter(|row| row["state"] == "idle").for_each(|row| {
-                asked.insert(row["at"].to_string());
-            });
+            let mut asked = asked.borrow_mut();
+            asked.extend(
+                rows.iter().filter(|row| row["state"] == "idle").map(|row| row["at"].to_string()),
+            );
             asked.len() >= 3
         })
         .await;
