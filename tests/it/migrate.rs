@@ -297,7 +297,7 @@ pub async fn verify_finds_each_kind_of_drift() {
             "aws_report_dead_letter.short",
         ),
         ("CREATE TABLE mine (id int)", "DROP TABLE mine", "table", "mine"),
-        ("CREATE VIEW mine AS SELECT 1 AS one", "DROP VIEW mine", "view", "mine"),
+        ("CREATE VIEW glance AS SELECT 1 AS one", "DROP VIEW glance", "view", "glance"),
         ("COMMENT ON COLUMN aws_reports.subject IS 'other'", "", "comment", "aws_reports.subject"),
         (
             "DROP INDEX aws_report_detail_2023_05_feedback",
