@@ -47,9 +47,10 @@ pub(crate) struct Reservation {
     pool: Arc<Pool>,
     messages: usize,
     kib: usize,
-    /// The most that was needed at once: what the next reservations are made by.
-    needed: usize,
+    /// KiB of the messages so far: what the next reservations are made by.
     taken: usize,
+    /// Whether it is the one that may exceed the budget.
+    exceeds: bool,
 }
 
 /// One message's part of the budget, given back on drop.
@@ -84,8 +85,8 @@ impl Budget {
             pool: Arc::clone(pool),
             messages: MOST_PER_CALL,
             kib: 0,
-            needed: 0,
             taken: 0,
+            exceeds: false,
         };
         let kib = pool.reservation.load(Ordering::Relaxed).min(pool.most_kib);
         take(&pool.kib, kib).await;
@@ -105,7 +106,7 @@ impl Budget {
     }
 
     /// Whether more is held than the budget allows.
-    pub(crate) fn is_exceeded(&self) -> bool {
+    fn is_exceeded(&self) -> bool {
         *self.0.debt() > 0
     }
 
@@ -116,6 +117,12 @@ impl Budget {
 }
 
 impl Reservation {
+    /// Whether the next message has to wait until what exceeds the budget is paid for. The one that exceeds
+    /// it would wait for itself.
+    pub(crate) fn must_wait(&self) -> bool {
+        !self.exceeds && *self.pool.debt() > 0
+    }
+
     /// Takes the part of one message, whatever it weighs: what neither was reserved nor is free is a debt.
     pub(crate) fn take(&mut self, bytes: usize) -> Share {
         self.pool.held.fetch_add(1, Ordering::AcqRel);
@@ -137,11 +144,10 @@ impl Room for Reservation {
     /// may exceed the budget.
     async fn admit(&mut self, bytes: usize) {
         let wanted = bytes.div_ceil(1024);
-        self.needed = self.needed.max(wanted);
         let Some(more) = wanted.checked_sub(self.kib).filter(|more| *more > 0) else {
             return;
         };
-        self.pool.make_room(more).await;
+        self.exceeds |= self.pool.make_room(more).await;
         self.kib += more;
     }
 }
@@ -149,7 +155,8 @@ impl Room for Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         if self.taken > 0 {
-            self.pool.learn(self.needed.max(self.taken));
+            // An answer and its messages are held at once for a moment.
+            self.pool.learn(self.taken * 2);
         }
         self.pool.messages.add_permits(self.messages);
         self.pool.give_back(self.kib);
@@ -171,10 +178,10 @@ impl Pool {
         self.debt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes that much once it is free, or once nobody else exceeds the budget.
-    async fn make_room(&self, kib: usize) {
+    /// Takes that much once it is free, or once nobody else exceeds the budget; true if it does then.
+    async fn make_room(&self, kib: usize) -> bool {
         if kib <= self.most_kib && try_take(&self.kib, kib) {
-            return;
+            return false;
         }
         let fits = async {
             take(&self.kib, kib.min(self.most_kib)).await;
@@ -184,10 +191,10 @@ impl Pool {
         loop {
             let paid = self.paid.notified();
             if self.exceed(kib) {
-                return;
+                return true;
             }
             tokio::select! {
-                () = &mut fits => return,
+                () = &mut fits => return kib > self.most_kib,
                 () = paid => {}
             }
         }
@@ -305,8 +312,7 @@ mod tests {
         for _ in 0..128 {
             polls.push(light.reserve().await);
         }
-        polls[0].admit(10 * MIB).await;
-        drop(polls[0].take(MIB));
+        drop(polls[0].take(5 * MIB));
         polls.clear();
         for _ in 0..6 {
             polls.push(light.reserve().await);
@@ -322,6 +328,7 @@ mod tests {
         first.admit(3 * MIB).await;
         second.admit(20 * MIB).await;
         assert!(budget.is_exceeded());
+        assert!(first.must_wait() && !second.must_wait(), "it would wait for itself");
         assert!(waits(third.admit(20 * MIB)).await, "one exceeds it");
         assert!(waits(budget.settled()).await);
         let ((), ()) = tokio::join!(third.admit(20 * MIB), async { drop(second) });

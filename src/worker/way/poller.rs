@@ -171,7 +171,7 @@ async fn decode_and_hand_over(
     let leases: Vec<_> =
         messages.iter().map(|message| shared.leases.take(&message.receipt_handle, asked)).collect();
     for (message, lease) in messages.into_iter().zip(leases) {
-        if shared.budget.is_exceeded() {
+        if reservation.must_wait() {
             were_awaited = false;
             let before = std::mem::take(&mut pending);
             hand_over.send(shared.admission.admit(before)).await?;
