@@ -73,3 +73,24 @@ async fn a_backfill_that_fails_says_why_and_stops_nobody() {
     let told = status(&database).await;
     assert_eq!(told["backfills"][0]["last_error"], "SQLSTATE 22001");
 }
+
+#[tokio::test]
+async fn a_batch_that_takes_too_long_is_made_smaller() {
+    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    // 0.4 ms a row: 5,000 rows need 2 s, more than there is; 2,500 need 1 s, and 1,250 half of one.
+    let slow = ASKED_FOR.replace("AS $$", "AS $$ SELECT pg_sleep(batch * 0.0004);");
+    database
+        .execute("INSERT INTO aws_reports (id, message_id, user_email, subject) SELECT gen_random_uuid(), 'm' || n, 'jane@example.com', 's' FROM generate_series(1, 3000) AS n")
+        .await;
+    database.execute(&format!("SET search_path = aws_reports, pg_temp; {slow}")).await;
+    database.execute("SET search_path = aws_reports").await;
+    let mut worker = Worker::start(&database, &queue.url, &["--database-timeout", "1"]);
+    eventually("it is finished", || {
+        database.one("SELECT finished_at IS NOT NULL FROM aws_report_backfill")
+    })
+    .await;
+    assert!(worker.terminate().await.0.success(), "{}", worker.log());
+    assert!(worker.log().contains("the next is half as big"), "{}", worker.log());
+    let once = "SELECT count(*) FROM aws_reports WHERE subject = 'sx'";
+    assert_eq!(database.one::<i64>(once).await, 3_000, "each row once");
+}
