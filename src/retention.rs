@@ -24,16 +24,29 @@ const BATCH: u32 = 5_000;
 /// over; a second witness keeps one wrong clock from dropping what is still to be kept.
 const LARGEST_SKEW: time::Duration = time::Duration::hours(1);
 
+/// Dead letters removed in one transaction. Each may be as long as a message.
+const LETTERS: u32 = 1_000;
+
 /// How often a long removal says how far it is.
 const SAY_EVERY: Duration = Duration::from_secs(5);
 
-/// How long rows are kept: so many whole months before the current one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How long rows are kept; `None` is for ever.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Retain {
-    /// Rows of `aws_report_detail`.
-    pub details: u16,
-    /// Rows of `aws_reports`, never shorter; `None` is for ever.
+    /// Rows of `aws_report_detail`: whole months before the current one.
+    pub details: Option<u16>,
+    /// Rows of `aws_reports`: the same, and never fewer.
     pub reports: Option<u16>,
+    /// Dead letters, and the notes of finished replays: days.
+    pub dead_letters: Option<u16>,
+}
+
+impl Retain {
+    /// Whether nothing is ever removed.
+    #[must_use]
+    pub fn keeps_all(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Why retention did not do its work, or not all of it.
@@ -131,14 +144,21 @@ SET lock_timeout = 0; SET application_name = 'ses-reports retention'",
         stop: &CancellationToken,
     ) -> Result<(), Error> {
         self.compare_clocks(now).await?;
-        self.advance_by_months("details", retain.details).await?;
+        if let Some(months) = retain.details {
+            self.advance_by_months("details", months).await?;
+        }
         let reports = match retain.reports {
             Some(months) => Some(self.advance_by_months("reports", months).await?),
             None => None,
         };
-        self.drop_expired(stop).await?;
+        if retain.details.is_some() {
+            self.drop_expired(stop).await?;
+        }
         if let Some(before) = reports {
             self.remove_reports(before, stop).await?;
+        }
+        if let Some(days) = retain.dead_letters {
+            self.remove_dead_letters(days, stop).await?;
         }
         Ok(())
     }
@@ -255,6 +275,29 @@ SELECT aws_report_retention_advance($1, $2)",
                 details = total.details,
                 "removed reports that are no longer kept"
             );
+        }
+        Ok(total)
+    }
+
+    /// Removes dead letters, and the notes of finished replays, that are older than so many days.
+    ///
+    /// # Errors
+    /// [`Error::Rights`]; what was removed until then stays removed.
+    pub async fn remove_dead_letters(
+        &mut self,
+        days: u16,
+        stop: &CancellationToken,
+    ) -> Result<u64, Error> {
+        let mut total = 0;
+        while !stop.is_cancelled() {
+            match expire::remove_dead_letters(&mut self.connection, days, LETTERS).await? {
+                0 => break,
+                removed => total += removed,
+            }
+        }
+        let replays = expire::remove_replays(&mut self.connection, days).await?;
+        if total + replays > 0 {
+            tracing::info!(dead_letters = total, replays, "removed what is older than {days} days");
         }
         Ok(total)
     }

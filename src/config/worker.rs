@@ -38,6 +38,11 @@ pub struct WorkerArgs {
     #[arg(long, env, value_name = "MONTHS", value_parser = clap::value_parser!(u16).range(1..=1200))]
     pub retain_reports: Option<u16>,
 
+    /// How many days to keep dead letters, which hold whole messages with their addresses, and the notes
+    /// of finished replays. Older ones are removed. Without it, all are kept
+    #[arg(long, env, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=36_500))]
+    pub retain_dead_letters: Option<u16>,
+
     /// Drain and exit once no message has arrived for this long, instead of waiting for the next one
     #[arg(long, env, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub exit_when_idle: Option<u64>,
@@ -119,14 +124,16 @@ impl WorkerArgs {
     /// are.
     fn retain(&self) -> Result<Option<Retain>, Wrong> {
         match (self.retain_details, self.retain_reports) {
-            (None, None) => Ok(None),
             (None, Some(_)) => Err(Wrong::new(
                 "RETAIN_REPORTS needs RETAIN_DETAILS: details without their reports would be left; set both",
             )),
             (Some(details), Some(reports)) if reports < details => Err(Wrong::new(format!(
                 "RETAIN_REPORTS={reports} is less than RETAIN_DETAILS={details}: reports are kept at least as long as their details"
             ))),
-            (Some(details), reports) => Ok(Some(Retain { details, reports })),
+            (details, reports) => {
+                let retain = Retain { details, reports, dead_letters: self.retain_dead_letters };
+                Ok((!retain.keeps_all()).then_some(retain))
+            }
         }
     }
 }

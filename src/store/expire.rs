@@ -1,4 +1,4 @@
-//! Removes reports that are no longer kept, with whatever details of theirs are left.
+//! Removes rows that are no longer kept: reports with what is left of their details, and dead letters.
 
 use sqlx::{Connection as _, PgConnection};
 use time::Date;
@@ -74,4 +74,50 @@ DELETE FROM aws_reports WHERE id = ANY($1)",
     .await?;
     transaction.commit().await?;
     Ok(Removed { reports: removed.rows_affected(), details: details.rows_affected() })
+}
+
+/// Removes at most `most` dead letters that were stored more than some days ago, the oldest first, as
+/// [`remove_reports`] does; tells how many. One that is being retried is left for the next time.
+///
+/// # Errors
+/// When PostgreSQL cannot be reached or refuses; then nothing of the batch is removed.
+pub async fn remove_dead_letters(
+    connection: &mut PgConnection,
+    days: u16,
+    most: u32,
+) -> Result<u64, sqlx::Error> {
+    let mut transaction = connection.begin_with(BEGIN).await?;
+    let removed = sqlx::query(
+        "-- ses-reports: remove old dead letters
+        DELETE FROM aws_report_dead_letter WHERE id IN (
+            SELECT id FROM aws_report_dead_letter WHERE received_at < now() - make_interval(days => $1)
+            ORDER BY received_at LIMIT $2 FOR UPDATE SKIP LOCKED)",
+    )
+    .bind(i32::from(days))
+    .bind(i64::from(most))
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await?;
+    Ok(removed.rows_affected())
+}
+
+/// Removes the notes of replays that were finished more than some days ago; tells how many. Such an
+/// archive is read from its start if it is replayed again, which changes no report.
+///
+/// # Errors
+/// When PostgreSQL cannot be reached or refuses.
+pub async fn remove_replays(connection: &mut PgConnection, days: u16) -> Result<u64, sqlx::Error> {
+    let removed = sqlx::query(
+        "-- ses-reports: remove old replays
+        WITH old AS (
+            DELETE FROM aws_report_replay WHERE finished_at < now() - make_interval(days => $1) RETURNING id
+        ), parts AS (
+            DELETE FROM aws_report_replay_part WHERE replay_id IN (SELECT id FROM old)
+        )
+        SELECT FROM old",
+    )
+    .bind(i32::from(days))
+    .execute(connection)
+    .await?;
+    Ok(removed.rows_affected())
 }

@@ -404,7 +404,7 @@ async fn a_wrong_clock_drops_nothing() {
         .execute("INSERT INTO aws_reports (id, user_email, message_id, send_at) VALUES (gen_random_uuid(), 'x@example.com', 'm', now() - interval '400 days')")
         .await;
     let now: OffsetDateTime = database.one("SELECT now()").await;
-    let retain = Retain { details: 3, reports: Some(3) };
+    let retain = Retain { details: Some(3), reports: Some(3), dead_letters: None };
     let mut retention = begin(&database).await;
     let stop = CancellationToken::new();
     // A year ahead it would drop what is kept, a year behind keep what is to go: neither is believed.
@@ -426,4 +426,41 @@ async fn a_wrong_clock_drops_nothing() {
     );
     assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_reports").await, 0);
     retention.end().await;
+}
+
+#[tokio::test]
+async fn old_dead_letters_and_finished_replays_go() {
+    let (queue, database) = (Queue::deploy().await, Database::migrated().await);
+    database
+        .execute(
+            "INSERT INTO aws_report_dead_letter (id, body, reason, received_at)
+                SELECT gen_random_uuid(), 'jane@example.com', 'not JSON', now() - make_interval(days => n)
+                FROM generate_series(1, 40) AS n, generate_series(1, 60);
+            INSERT INTO aws_report_replay (id, source, run, started_at, finished_at) VALUES
+                (gen_random_uuid(), 'old', gen_random_uuid(), now() - interval '50 days', now() - interval '40 days'),
+                (gen_random_uuid(), 'new', gen_random_uuid(), now() - interval '50 days', now() - interval '20 days'),
+                (gen_random_uuid(), 'unfinished', gen_random_uuid(), now() - interval '50 days', NULL)",
+        )
+        .await;
+    // One is being retried.
+    let mut retry = database.pool.begin().await.expect("a transaction");
+    sqlx::raw_sql("SELECT FROM aws_report_dead_letter ORDER BY received_at LIMIT 1 FOR UPDATE")
+        .execute(&mut *retry)
+        .await
+        .expect("it locks");
+    let mut worker = start(&database, &queue, &["--retain-dead-letters", "30"]);
+    let old = "SELECT count(*) FROM aws_report_dead_letter WHERE received_at < now() - interval '30 days'";
+    eventually("they are removed", || async {
+        database.one::<i64>(old).await == 1
+            && database.one::<i64>("SELECT count(*) FROM aws_report_replay").await == 2
+    })
+    .await;
+    assert!(worker.terminate().await.0.success(), "{}", worker.log());
+    assert!(!worker.log().contains("example.com"), "{}", worker.log());
+    retry.rollback().await.expect("it ends");
+    let left = "SELECT count(*) FROM aws_report_dead_letter WHERE received_at >= now() - interval '30 days'";
+    assert!(database.one::<i64>(left).await >= 29 * 60, "what is younger is kept");
+    assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_report_retention").await, 0);
+    let names = "SELECT source FROM aws_report_replay WHERE finished_at IS NULL";
+    assert_eq!(database.one::<String>(names).await, "unfinished");
 }

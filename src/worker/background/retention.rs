@@ -42,7 +42,7 @@ pub(crate) async fn remove_expired(
                 if !has_warned {
                     tracing::warn!(
                         refusal,
-                        "RETAIN_DETAILS is set, but dropping months is the right of the schema's owner: set MIGRATION_DATABASE_URL to connect as that, or run `ses-reports partitions drop`; consuming goes on"
+                        "rows are to be removed after some time (RETAIN_DETAILS, RETAIN_REPORTS, RETAIN_DEAD_LETTERS), but that is the right of the schema's owner: set MIGRATION_DATABASE_URL to connect as that, or run `ses-reports partitions drop`; consuming goes on"
                     );
                     has_warned = true;
                 }
