@@ -58,6 +58,7 @@ fn code(error: &Error) -> u8 {
         | Error::Encoding(_)
         | Error::Unreachable
         | Error::Grants { .. }
+        | Error::Setting { .. }
         | Error::Database(_) => FAILED,
     }
 }

@@ -4,6 +4,8 @@ use crate::causes;
 
 /// The SQLSTATEs that something here depends on, under the names that PostgreSQL gives them.
 pub mod sqlstate {
+    /// Something that the server, or a proxy in front of it, does not have.
+    pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
     /// A message of the protocol that does not fit; also a prepared statement of that name which takes
     /// other parameters.
     pub const PROTOCOL_VIOLATION: &str = "08P01";

@@ -7,4 +7,4 @@ mod session;
 
 pub use error::{explain, has_sqlstate, sqlstate};
 pub use name::{SchemaName, quote_ident, quote_literal};
-pub use session::{ALIVE_CHECK, begin_read_only, without_timeouts};
+pub use session::{begin_read_only, with_fixed_settings};

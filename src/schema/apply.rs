@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
-use super::statement::{Retries, execute, run_alone};
-use super::{Error, Migration, Schema, code, history, progress, sql};
+use super::statement::{Retries, run_alone};
+use super::{Error, Migration, Schema, code, history, progress, session, sql};
 
 #[derive(Debug)]
 pub(super) enum Direction<'a> {
@@ -58,7 +58,7 @@ pub(super) async fn run(
         }
     }
     // What a file has SET must not hold for the next one.
-    execute(connection, "RESET ALL").await
+    session::reset(connection).await
 }
 
 async fn in_transaction(

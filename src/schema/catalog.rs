@@ -6,6 +6,7 @@ use serde::Serialize;
 use sqlx::PgConnection;
 
 use super::Error;
+use super::normal::normalised;
 use crate::postgres::{self, SchemaName};
 
 /// Kind and name of an object, in the order in which differences are told.
@@ -49,6 +50,14 @@ pub(super) async fn read(
             .fetch_all(&mut *transaction)
             .await?;
     transaction.rollback().await?;
+    // The text of a function is kept as it was written.
+    let rows: Vec<_> = rows
+        .into_iter()
+        .map(|(kind, owner, name, definition)| match &*kind {
+            "function" | "procedure" | "comment" => (kind, owner, name, definition),
+            _ => (kind, owner, name, normalised(&definition)),
+        })
+        .collect();
     let is_partition = |definition: &str| definition.split(", ").any(|word| word == "partition");
     let partitions: BTreeSet<String> = rows
         .iter()

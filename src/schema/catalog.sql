@@ -1,3 +1,4 @@
+-- ses-reports: the catalog of the schema
 -- Everything in a schema that migrations make: kind, the table or view it belongs to, name, definition.
 -- $1 is the schema's name. The session's search_path is empty, so that every name is qualified.
 WITH extension AS (
@@ -75,7 +76,10 @@ SELECT CASE prokind WHEN 'p' THEN 'procedure' ELSE 'function' END, NULL,
         CASE provolatile WHEN 'i' THEN 'immutable' WHEN 's' THEN 'stable' ELSE 'volatile' END,
         CASE proparallel WHEN 's' THEN 'parallel safe' WHEN 'r' THEN 'parallel restricted' END,
         CASE WHEN proisstrict THEN 'strict' END, CASE WHEN prosecdef THEN 'security definer' END, CASE WHEN proleakproof THEN 'leakproof' END,
-        'set ' || proconfig::text, 'as ' || coalesce(pg_get_function_sqlbody(pg_proc.oid), prosrc))
+        -- "aws_reports",pg_temp and aws_reports, pg_temp are one path.
+        (SELECT 'set ' || string_agg(CASE WHEN option ~ '^search_path='
+                THEN regexp_replace(replace(option, ', ', ','), '"([a-z_][a-z0-9_$]*)"', '\1', 'g') ELSE option END, ' ' ORDER BY option)
+            FROM unnest(proconfig) AS option), 'as ' || coalesce(pg_get_function_sqlbody(pg_proc.oid), prosrc))
 FROM pg_proc JOIN pg_language ON pg_language.oid = prolang
 WHERE pronamespace = to_regnamespace($1) AND prokind IN ('f', 'p', 'w')
     AND NOT EXISTS (SELECT FROM extension WHERE classid = 'pg_proc'::regclass AND objid = pg_proc.oid)

@@ -46,12 +46,16 @@ impl AsyncTransaction for Driver<'_> {
     ) -> impl Future<Output = Result<usize, Self::Error>> + Send + 'a {
         async move {
             let queries: Vec<&str> = queries.collect();
-            let known = |sql: &str| self.schema.migrations.iter().find(|known| known.up == sql);
             let &[up, record] = &*queries else {
                 // The history table, which is there.
                 return Ok(queries.len());
             };
-            let migration: &Migration = known(up).ok_or(DriverError::History("migration"))?;
+            // Two files may hold the same SQL; the checksum is of its name and number too.
+            let is_it = |known: &&Migration| {
+                known.up == up && record.contains(&format!("'{}'", known.checksum()))
+            };
+            let migration = self.schema.migrations.iter().find(is_it);
+            let migration: &Migration = migration.ok_or(DriverError::History("migration"))?;
             let started = Instant::now();
             let direction = Direction::Up { migration, record };
             if let Err(error) = apply::run(self.connection, self.schema, &direction).await {

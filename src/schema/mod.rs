@@ -6,7 +6,7 @@
 //! | `embedded`, `files`, `sql`, `lint` | the files: their names, their statements, what a linter says |
 //! | `session`, `lock`, `history` | a session straight to PostgreSQL, alone, and what was applied |
 //! | `up`, `down`, `driver`, `apply`, `statement`, `code`, `progress` | a migration is run, or undone |
-//! | `status`, `plan`, `verify`, `shadow`, `catalog` | what is, what would be, what should be |
+//! | `status`, `plan`, `verify`, `shadow`, `catalog`, `normal` | what is, what would be, what should be |
 //! | `partitions` | the months of details: which there are, which are missing |
 //! | `roles`, `grants`, `granted`, `regrant` | who may do what, and gets it again after a migration |
 //! | `baseline` | room is made where the tables were made by hand |
@@ -25,6 +25,7 @@ mod history;
 mod lint;
 mod lock;
 pub mod new;
+mod normal;
 pub mod partitions;
 mod plan;
 mod progress;
@@ -187,9 +188,19 @@ pub enum Error {
     Encoding(String),
     /// A session cannot be kept.
     #[error(
-        "the URL leads to a connection pooler that gives each transaction another session: set MIGRATION_DATABASE_URL to PostgreSQL itself"
+        "the URL leads to a connection pooler (PgBouncer, RDS Proxy) that gives each transaction another session, or takes no settings of a session: set MIGRATION_DATABASE_URL to PostgreSQL itself"
     )]
     Pooler,
+    /// A setting of the role, the database or the server that nothing but an operator can undo.
+    #[error(
+        "{name} is {value} for this role: what migrations make would not be what they ask for; undo it (ALTER ROLE or ALTER DATABASE … RESET {name})"
+    )]
+    Setting {
+        /// The setting.
+        name: String,
+        /// What it is.
+        value: String,
+    },
     /// Rights could not be given again.
     #[error(
         "everything is applied, but the rights of the other roles could not be given again: {source}: migrate as {owner}, or run what `ses-reports grants` prints"

@@ -10,6 +10,7 @@ use super::shadow::Shadow;
 use super::sql::{self, Concurrent};
 use super::status::MigrationState;
 use super::{Error, Migration, Schema, code, session};
+use crate::postgres;
 
 /// What `up` would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -144,14 +145,18 @@ impl Schema {
     /// Adds how big the live tables are.
     async fn add_sizes(&self, plan: &mut Plan) -> Result<(), Error> {
         let mut connection = session::open_to_read(&self.options).await?;
+        let mut transaction = postgres::begin_read_only(&mut connection).await?;
         let sizes: Vec<(String, i64)> = sqlx::query_as(
-            "SELECT c.relname::text, coalesce(sum(pg_total_relation_size(t.relid)), pg_total_relation_size(c.oid))::bigint
+            "-- ses-reports: how big the tables are
+            SELECT c.relname::text, coalesce(sum(pg_total_relation_size(t.relid)), pg_total_relation_size(c.oid))::bigint
             FROM pg_class AS c LEFT JOIN pg_partition_tree(c.oid) AS t ON true
             WHERE c.relnamespace = to_regnamespace($1) AND c.relkind IN ('r', 'p') GROUP BY c.oid",
         )
+        .persistent(false)
         .bind(self.name.as_str())
-        .fetch_all(&mut connection)
+        .fetch_all(&mut *transaction)
         .await?;
+        transaction.rollback().await?;
         let _ = connection.close().await;
         let sizes: BTreeMap<String, i64> = sizes.into_iter().collect();
         let locks = plan.migrations.iter_mut().flat_map(|migration| &mut migration.statements);

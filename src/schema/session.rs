@@ -6,7 +6,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection};
 
 use super::Error;
-use crate::postgres::{ALIVE_CHECK, SchemaName, has_sqlstate, sqlstate};
+use crate::postgres::{SchemaName, has_sqlstate, sqlstate, with_fixed_settings};
 
 /// How long a statement of a migration may wait for a lock, and with it the traffic behind it.
 pub(super) const LOCK_TIMEOUT: &str = "2s";
@@ -15,7 +15,8 @@ pub(super) const LOCK_TIMEOUT: &str = "2s";
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connects with the schema alone in the search path, and with limits that no `RESET` in a
-/// migration undoes: they are startup options, not `SET`.
+/// migration undoes: they are startup options, not `SET`. sqlx sets the encoding, the time zone and the
+/// style of dates likewise.
 ///
 /// # Errors
 /// [`Error::Pooler`] where something in between drops or refuses those options.
@@ -24,30 +25,46 @@ pub(crate) async fn open(
     schema: &SchemaName,
 ) -> Result<PgConnection, Error> {
     let search_path = format!("{},pg_temp", schema.quoted());
-    let options = options.clone().application_name(APPLICATION).options([
-        ("search_path", &*search_path),
-        ("lock_timeout", LOCK_TIMEOUT),
-        ("statement_timeout", "0"),
-        ("idle_in_transaction_session_timeout", "0"),
-        ("client_connection_check_interval", ALIVE_CHECK),
-        ("client_min_messages", "warning"),
-        ("standard_conforming_strings", "on"),
-    ]);
+    let options = with_fixed_settings(options)
+        .application_name(APPLICATION)
+        .options([("search_path", &*search_path), ("lock_timeout", LOCK_TIMEOUT)]);
     let mut connection = match tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await {
         Err(_elapsed) => return Err(Error::Unreachable),
         Ok(Err(error)) if refuses_options(&error) => return Err(Error::Pooler),
         Ok(connected) => connected.map_err(|error| unreachable(&options, error))?,
     };
     // Where they were dropped on the way, a migration would make its tables elsewhere.
-    let ours: bool = sqlx::query_scalar(
-        "SELECT current_setting('search_path') = $1 AND current_setting('lock_timeout') = $2",
+    let (ours, replication_role): (bool, String) = sqlx::query_as(
+        "-- ses-reports: the settings of the session
+        SELECT current_setting('search_path') = $1 AND current_setting('lock_timeout') = $2,
+            current_setting('session_replication_role')",
     )
     .persistent(false)
     .bind(search_path)
     .bind(LOCK_TIMEOUT)
     .fetch_one(&mut connection)
     .await?;
-    if ours { Ok(connection) } else { Err(Error::Pooler) }
+    if !ours {
+        return Err(Error::Pooler);
+    }
+    // Only a superuser may set it, at startup too; it says whether triggers and rules hold.
+    if replication_role != "origin" {
+        let name = "session_replication_role".to_owned();
+        return Err(Error::Setting { name, value: replication_role });
+    }
+    reset(&mut connection).await?;
+    Ok(connection)
+}
+
+/// Sets everything back to what [`open`] asked for.
+pub(super) async fn reset(connection: &mut PgConnection) -> Result<(), Error> {
+    // The one limit that PostgreSQL does not know before version 17, and an unknown startup option
+    // ends the session.
+    let sql = "-- ses-reports: the settings of the session, again
+        RESET ALL;
+        SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'";
+    sqlx::raw_sql(sql).execute(connection).await?;
+    Ok(())
 }
 
 /// Connects to look only. Asks for nothing that a pooler would refuse.
@@ -77,11 +94,11 @@ pub(super) fn needs_no_transaction(error: &sqlx::Error) -> bool {
 /// What `pg_stat_activity` calls us.
 pub(super) const APPLICATION: &str = "ses-reports migrate";
 
-/// `PgBouncer`'s words for startup options that it does not pass on.
+/// Whether startup options were refused: by `PgBouncer` as a violation of its protocol, by RDS Proxy as
+/// a feature that it does not have. PostgreSQL itself answers neither to a session that begins.
 fn refuses_options(error: &sqlx::Error) -> bool {
-    error
-        .as_database_error()
-        .is_some_and(|error| error.message().contains("unsupported startup parameter"))
+    has_sqlstate(error, sqlstate::PROTOCOL_VIOLATION)
+        || has_sqlstate(error, sqlstate::FEATURE_NOT_SUPPORTED)
 }
 
 /// Refuses a pooler that gives each transaction another session: a lock of the session would stay

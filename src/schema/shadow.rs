@@ -3,7 +3,7 @@
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 
 use super::{Error, Schema};
-use crate::postgres::{has_sqlstate, sqlstate, without_timeouts};
+use crate::postgres::{has_sqlstate, sqlstate, with_fixed_settings};
 
 /// What its name begins with; what follows names the session that made it.
 const PREFIX: &str = "ses_reports_shadow_";
@@ -24,7 +24,7 @@ impl Shadow {
     /// [`Error::NoShadow`] without the right to create a database.
     pub(super) async fn create(of: &Schema) -> Result<Self, Error> {
         let server = of.shadow.as_ref().unwrap_or(&of.options);
-        let options = without_timeouts(server).application_name("ses-reports shadow");
+        let options = with_fixed_settings(server).application_name("ses-reports shadow");
         let mut maker = options.connect().await?;
         sweep(&mut maker).await?;
         let name: String = sqlx::query_scalar(

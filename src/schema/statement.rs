@@ -50,7 +50,7 @@ pub(super) async fn run_alone(
     built
 }
 
-pub(super) async fn execute(connection: &mut PgConnection, statement: &str) -> Result<(), Error> {
+async fn execute(connection: &mut PgConnection, statement: &str) -> Result<(), Error> {
     Ok(sqlx::raw_sql(AssertSqlSafe(statement)).execute(connection).await.map(|_| ())?)
 }
 

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{Error, Store};
 use crate::decode::text;
-use crate::postgres::{SchemaName, without_timeouts};
+use crate::postgres::{SchemaName, with_fixed_settings};
 
 /// Rows that are read at once.
 const FETCH: usize = 1_000;
@@ -41,7 +41,7 @@ impl HandMadeTables {
         options: &PgConnectOptions,
         schema: SchemaName,
     ) -> Result<Self, sqlx::Error> {
-        Ok(Self { connection: without_timeouts(options).connect().await?, schema })
+        Ok(Self { connection: with_fixed_settings(options).connect().await?, schema })
     }
 
     fn table(&self, name: &str) -> String {

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::postgres::{SchemaName, without_timeouts};
+use crate::postgres::{SchemaName, with_fixed_settings};
 
 /// Reports that are checked in one statement.
 const CHUNK: i64 = 5_000;
@@ -43,7 +43,7 @@ pub struct Doubt {
 /// # Errors
 /// When PostgreSQL cannot be reached or asked.
 pub async fn check(options: &PgConnectOptions, schema: &SchemaName) -> Result<Check, sqlx::Error> {
-    let mut connection = without_timeouts(options).connect().await?;
+    let mut connection = with_fixed_settings(options).connect().await?;
     let statement = |text: &str| text.replace("{schema}", &schema.quoted());
     let (kept, adopted): (Option<OffsetDateTime>, Option<OffsetDateTime>) =
         sqlx::query_as(AssertSqlSafe(statement(

@@ -216,10 +216,12 @@ impl From<sqlx::Error> for Error {
             return Self::Locked;
         }
         // Undefined, or defined by another client. A statement of the same name that takes other
-        // parameters is a protocol violation.
-        if code == "26000"
-            || code == "42P05"
-            || (code == "08P01" && database.message().contains("prepared statement"))
+        // parameters is a protocol violation, which PostgreSQL finds when they are bound; messages are in
+        // the server's language, and what a pooler says by itself names no function of PostgreSQL.
+        let routine = database.try_downcast_ref::<PgDatabaseError>().and_then(|pg| pg.routine());
+        if code == codes::INVALID_SQL_STATEMENT_NAME
+            || code == codes::DUPLICATE_PREPARED_STATEMENT
+            || (code == codes::PROTOCOL_VIOLATION && routine == Some("exec_bind_message"))
         {
             return Self::Pooler(error);
         }

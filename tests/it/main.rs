@@ -43,5 +43,6 @@ mod statements;
 mod store;
 mod stream;
 mod support;
+mod surroundings;
 mod trust;
 mod versions;

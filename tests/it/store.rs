@@ -1,6 +1,8 @@
 //! What events become in the tables.
 
 use serde_json::{Value, json};
+use ses_reports::store::Error;
+use sqlx::ConnectOptions as _;
 
 use crate::support::database::Database;
 use crate::support::event::{self, message_id};
@@ -118,4 +120,29 @@ async fn events_meet_the_row_that_the_sender_made() {
         rows,
         [json!({"user_id": "c-7", "report_name": "invoice", "sent": true, "touched": true})]
     );
+}
+
+/// Told by SQLSTATE and place: the message is in the server's language.
+#[tokio::test]
+async fn a_statement_that_a_pooler_has_mixed_up_is_known() {
+    let database = Database::empty().await;
+    let ask = async |between: &'static str| {
+        let mut connection = database.options().connect().await.expect("a connection");
+        let question = "SELECT $1::int";
+        sqlx::query(question).bind(1).execute(&mut connection).await.expect("it is prepared");
+        sqlx::raw_sql(between).execute(&mut connection).await.expect("another client");
+        let error = sqlx::query(question).bind(1).execute(&mut connection).await;
+        Error::from(error.expect_err("it is another's by now"))
+    };
+    // Other parameters, and none at all.
+    for between in
+        ["DEALLOCATE ALL; PREPARE sqlx_s_1 (int, int) AS SELECT $1 + $2", "DEALLOCATE ALL"]
+    {
+        let error = ask(between).await;
+        assert!(matches!(error, Error::Pooler(_)), "{between}: {error:?}");
+    }
+    let mut connection = database.options().connect().await.expect("a connection");
+    sqlx::raw_sql("PREPARE sqlx_s_1 AS SELECT 1").execute(&mut connection).await.expect("it runs");
+    let error = sqlx::query("SELECT 2").execute(&mut connection).await.expect_err("it is taken");
+    assert!(matches!(Error::from(error), Error::Pooler(_)));
 }

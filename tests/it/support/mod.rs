@@ -9,6 +9,7 @@ pub mod pooler;
 pub mod process;
 pub mod proxy;
 pub mod queue;
+pub mod rds_proxy;
 pub mod rig;
 pub mod server;
 pub mod sns;

@@ -127,7 +127,7 @@ pub(super) async fn is_root() -> bool {
 }
 
 /// Where the newest server programs are.
-async fn programs() -> PathBuf {
+pub async fn programs() -> PathBuf {
     let mut found: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()
