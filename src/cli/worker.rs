@@ -93,7 +93,7 @@ async fn consume(args: &WorkerCommand) -> Result<(), Failure> {
     let metrics = metrics::install().map_err(failed)?;
     // It answers until the runtime ends, which is after the drain.
     let server = tokio::spawn(http::serve(listener, Arc::clone(&probes), metrics));
-    beside(server, work, &stop).await
+    Box::pin(beside(server, work, &stop)).await
 }
 
 /// Works beside the server of the probes. If the server ends by itself, the work is told to stop: an

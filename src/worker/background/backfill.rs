@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::postgres::{has_sqlstate, sqlstate};
-use crate::store::{Error, Store};
+use crate::store::Store;
 use crate::worker::health::Pulse;
 
 /// The most rows of a batch: a fraction of a second, so that its locks and its snapshot are short.
@@ -30,15 +29,6 @@ impl BatchSize {
     /// By a tenth: what made rows slow may have passed.
     fn grow(&mut self) {
         self.0 = (self.0 + self.0 / 10 + 1).min(MOST_ROWS);
-    }
-}
-
-/// Whether a batch was ended because it took too long.
-fn took_too_long(error: &Error) -> bool {
-    match error {
-        Error::Timeout(_) => true,
-        Error::Unavailable(cause) => has_sqlstate(cause, sqlstate::QUERY_CANCELED),
-        _ => false,
     }
 }
 
@@ -66,7 +56,7 @@ pub(crate) async fn run(store: Arc<Store>, pulse: Pulse) {
                 }
                 took * REST
             }
-            Err(error) if took_too_long(&error.source) && size.0 > 1 => {
+            Err(error) if error.source.is_timeout() && size.0 > 1 => {
                 tracing::warn!(%error, rows = size.0, "a batch of a backfill took too long: the next is half as big");
                 size.halve();
                 AFTER_TIMEOUT
