@@ -132,6 +132,7 @@ mod tests {
         poller.beat();
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(health.stuck(), Some("writer"));
+        assert!(!health.is_alive());
         drop(writer);
         assert!(health.is_alive(), "a loop that has ended is not watched");
         tokio::time::advance(STEP + GRACE).await;

@@ -33,7 +33,9 @@ async fn it_tells_whether_it_works_and_what_it_did() {
     let address = free_address();
     let mut worker = Worker::start(&database, &queue.url, &["--http-addr", &address]);
     let send = event::send(&message_id(1), &["jane@example.com"]).to_string();
-    queue.send(&[send.clone(), "poison".to_owned()]).await;
+    // As SES sends it to a topic that it is given.
+    let validation = "Successfully validated SNS topic for Amazon SES event publishing.";
+    queue.send(&[send.clone(), "poison".to_owned(), validation.to_owned()]).await;
     let shows = async |line: &str| {
         let metrics = get(&address, "/metrics").await.map(|(_, body)| body).unwrap_or_default();
         metrics.lines().any(|found| found == line)
