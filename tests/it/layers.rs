@@ -72,10 +72,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// A source file: the module that it is, and what it consists of.
-struct Source {
+pub(crate) struct Source {
     /// `["schema", "apply"]`; `["schema"]` for its `mod.rs`.
     module: Vec<String>,
-    tokens: Vec<TokenTree>,
+    pub(crate) tokens: Vec<TokenTree>,
 }
 
 fn src() -> PathBuf {
@@ -97,7 +97,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// All of `src/` but what is tests only, the roots and the build script.
-fn sources() -> Vec<Source> {
+pub(crate) fn sources() -> Vec<Source> {
     let is_module = |path: &Path| {
         path.extension().is_some_and(|extension| extension == "rs")
             && !path.ends_with("tests.rs")
