@@ -9,10 +9,11 @@ use uuid::Uuid;
 
 use crate::decode::identity::dead_letter_id;
 use crate::decode::{Rules, baseline};
+use crate::ingest::{Blocked, Breaker, Destination, Stop, Trouble, ingest};
 use crate::postgres::SchemaName;
 use crate::row::{EventRow, ReportRow};
 use crate::store::partitions::months_ahead;
-use crate::store::{DeadLetter, Error, HandMadeTables, Store};
+use crate::store::{DeadLetter, Error, HandMadeTables, Refusal, Store, Written};
 
 /// How often a long run says where it is.
 const EVERY: Duration = Duration::from_secs(5);
@@ -77,10 +78,9 @@ pub async fn convert(
             })
             .collect();
         // What is new is counted at the end: a report that was written is new or changed.
-        let write = async |read: &[ReportRow], letters: &[DeadLetter<'_>]| {
-            store.write_reports(read, letters).await.map(|_| 0)
-        };
-        converted.reports.add(chunk.len(), write_rows(read, write).await?);
+        let rows = read.into_iter().map(|(row, read)| HandMade::new(row, read, Becomes::Report));
+        let (_, dead_letters) = write_rows(store, rows.collect()).await?;
+        converted.reports.add(chunk.len(), (0, dead_letters));
         store.keep_created_at(&created).await?;
         progress.add(chunk.len());
     }
@@ -98,13 +98,12 @@ pub async fn convert(
         if chunk.is_empty() {
             break;
         }
-        let read = chunk
-            .iter()
-            .map(|(row, report)| (row, baseline::detail(row, report.as_ref(), rules, now)));
-        let write = async |read: &[EventRow], letters: &[DeadLetter<'_>]| {
-            Ok(store.write(&read.iter().collect::<Vec<_>>(), letters).await?.details)
-        };
-        converted.details.add(chunk.len(), write_rows(read.collect(), write).await?);
+        let rows = chunk.iter().map(|(row, report)| {
+            let read = baseline::detail(row, report.as_ref(), rules, now);
+            HandMade::new(row, read, Becomes::Detail)
+        });
+        let written = write_rows(store, rows.collect()).await?;
+        converted.details.add(chunk.len(), written);
         progress.add(chunk.len());
     }
     drop(rows);
@@ -112,56 +111,138 @@ pub async fn convert(
     Ok(converted)
 }
 
-/// Writes the rows of a chunk, and as dead letters those that cannot be understood or that
-/// PostgreSQL refuses. Tells how many were new, and how many are dead letters.
-async fn write_rows<T>(
-    chunk: Vec<(&baseline::Row, Result<T, &'static str>)>,
-    write: impl AsyncFn(&[T], &[DeadLetter<'_>]) -> Result<u64, Error>,
-) -> Result<(u64, usize), Error> {
-    let (mut read, mut sources, mut unread) = (Vec::new(), Vec::new(), Vec::new());
-    for (row, outcome) in chunk {
-        match outcome {
-            Ok(one) => {
-                read.push(one);
-                sources.push(row);
-            }
-            Err(reason) => unread.push((row, reason.to_owned())),
-        }
+/// A row of a table made by hand, and what it becomes.
+struct HandMade<'r> {
+    row: &'r baseline::Row,
+    becomes: Becomes,
+}
+
+enum Becomes {
+    Report(Box<ReportRow>),
+    Detail(Box<EventRow>),
+    /// For this reason.
+    DeadLetter(String),
+}
+
+impl<'r> HandMade<'r> {
+    fn new<T>(
+        row: &'r baseline::Row,
+        read: Result<T, &'static str>,
+        becomes: impl Fn(Box<T>) -> Becomes,
+    ) -> Self {
+        let becomes = match read {
+            Ok(read) => becomes(Box::new(read)),
+            Err(reason) => Becomes::DeadLetter(reason.to_owned()),
+        };
+        Self { row, becomes }
     }
-    let mut new = match write(&read, &[]).await {
-        Err(Error::Refused(_)) => {
-            let mut new = 0;
-            for (one, row) in read.chunks(1).zip(sources) {
-                match write(one, &[]).await {
-                    Err(Error::Refused(refusal)) => unread.push((row, refusal.message)),
-                    written => new += written?,
+}
+
+/// Where the rows of a chunk are written. All of them are of one table.
+struct Chunk<'r> {
+    store: &'r Store,
+    new: u64,
+    dead_letters: usize,
+}
+
+/// Writes the rows of a chunk, and as dead letters those that cannot be understood or that PostgreSQL
+/// refuses. Tells how many were new, and how many are dead letters.
+async fn write_rows(store: &Store, rows: Vec<HandMade<'_>>) -> Result<(u64, usize), Error> {
+    let mut chunk = Chunk { store, new: 0, dead_letters: 0 };
+    match Box::pin(ingest(&mut chunk, rows)).await {
+        Ok(()) | Err(Stop::Stopped) => Ok((chunk.new, chunk.dead_letters)),
+        Err(Stop::Failed(error)) => Err(error),
+    }
+}
+
+impl<'r> Destination for Chunk<'r> {
+    type Item = HandMade<'r>;
+
+    fn store(&self) -> &Store {
+        self.store
+    }
+
+    fn breaker(&self) -> Option<&Breaker> {
+        // Tables made by hand may well be wrong in the same way in every row.
+        None
+    }
+
+    async fn write(&self, part: &[HandMade<'r>]) -> Result<Written, Error> {
+        let (mut reports, mut details, mut unread) = (Vec::new(), Vec::new(), Vec::new());
+        for HandMade { row, becomes } in part {
+            match becomes {
+                Becomes::Report(report) => reports.push((**report).clone()),
+                Becomes::Detail(detail) => details.push(&**detail),
+                Becomes::DeadLetter(reason) => {
+                    unread.push((serde_json::to_string(row).unwrap_or_default(), reason));
                 }
             }
-            new
         }
-        written => written?,
-    };
-    let bodies: Vec<(String, &str)> = unread
-        .iter()
-        .map(|(row, reason)| (serde_json::to_string(row).unwrap_or_default(), reason.as_str()))
-        .collect();
-    let letters: Vec<DeadLetter<'_>> = bodies
-        .iter()
-        .map(|(body, reason)| DeadLetter {
-            id: dead_letter_id(body, SOURCE),
-            body,
-            reason: "row of a table made by hand".to_owned(),
-            detail: Some((*reason).to_owned()),
-            sqs_message_id: Some(SOURCE),
-            source: SOURCE,
-            sent_at: None,
-            receive_count: None,
-        })
-        .collect();
-    if !letters.is_empty() {
-        new += write(&[], &letters).await?;
+        let letters: Vec<DeadLetter<'_>> =
+            unread.iter().map(|(body, reason)| dead_letter(body, reason)).collect();
+        if reports.is_empty() {
+            self.store.write(&details, &letters).await
+        } else {
+            self.store.write_reports(&reports, &letters).await
+        }
     }
-    Ok((new, letters.len()))
+
+    fn is_fatal(&self, error: &Error) -> bool {
+        matches!(error, Error::Unavailable(_) | Error::Timeout(_) | Error::Pooler(_))
+    }
+
+    fn accepted(&mut self) {}
+
+    fn committed(&mut self, part: Vec<HandMade<'r>>, written: Written) {
+        self.new += written.details;
+        self.dead_letters +=
+            part.iter().filter(|row| matches!(row.becomes, Becomes::DeadLetter(_))).count();
+    }
+
+    fn make_dead_letter(
+        &mut self,
+        mut row: HandMade<'r>,
+        refusal: &Refusal,
+    ) -> Option<HandMade<'r>> {
+        if matches!(row.becomes, Becomes::DeadLetter(_)) {
+            tracing::warn!(code = refusal.code, "PostgreSQL refuses even the dead letter of a row");
+            return None;
+        }
+        row.becomes = Becomes::DeadLetter(refusal.message.clone());
+        Some(row)
+    }
+
+    fn set_aside(&mut self, row: HandMade<'r>, by: Blocked) -> Result<Option<HandMade<'r>>, Stop> {
+        match by {
+            Blocked::Lock | Blocked::Alike(_) => Ok(Some(row)),
+            Blocked::Constraint(violation) => Err(Stop::Failed(Error::Constraint(violation))),
+        }
+    }
+
+    fn taken_over(&mut self, _row: HandMade<'r>) {}
+
+    async fn pause(&mut self, trouble: Trouble, delay: Duration) -> Result<(), Stop> {
+        match trouble {
+            Trouble::Passing(error) => tracing::debug!(%error, "trying again"),
+            Trouble::Items(error) => tracing::warn!(%error, "trying again"),
+            Trouble::Database(error) => return Err(Stop::Failed(error)),
+        }
+        tokio::time::sleep(delay).await;
+        Ok(())
+    }
+}
+
+fn dead_letter<'a>(body: &'a str, reason: &str) -> DeadLetter<'a> {
+    DeadLetter {
+        id: dead_letter_id(body, SOURCE),
+        body,
+        reason: "row of a table made by hand".to_owned(),
+        detail: Some(reason.to_owned()),
+        sqs_message_id: Some(SOURCE),
+        source: SOURCE,
+        sent_at: None,
+        receive_count: None,
+    }
 }
 
 impl Converted {

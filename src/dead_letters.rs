@@ -139,8 +139,8 @@ impl<F: FnMut(Uuid, &Became) + Send + Sync> Destination for Retry<'_, F> {
         self.store
     }
 
-    fn breaker(&self) -> &Breaker {
-        self.breaker
+    fn breaker(&self) -> Option<&Breaker> {
+        Some(self.breaker)
     }
 
     async fn write(&self, part: &[Tried]) -> Result<Written, Error> {

@@ -1,19 +1,30 @@
 //! Moves Amazon SES events from SQS into PostgreSQL report tables.
 //!
-//! The way of an event is the order of the modules:
+//! An event travels through the modules of the first group in this order:
 //!
 //! | module | what happens there |
 //! |---|---|
 //! | [`queue`] | a message is received, deleted, given back |
+//! | [`trust`] | its topic and its signature are verified, where the operator asks for that; pure but for fetching certificates |
 //! | [`decode`] | its body becomes rows, an acknowledgement or a dead letter; pure |
-//! | [`trust`] | whether its topic and its signature are those of SNS; off unless asked for |
-//! | [`row`] | what those rows are, and the fold that joins the rows of one report; pure |
+//! | [`row`] | the rows, and the fold that joins the rows of one report; pure |
 //! | [`batch`] | rows of many messages become the columns of one statement; pure |
-//! | [`store`] | one transaction writes them |
+//! | [`ingest`] | a batch is written, tried again, bisected: whose fault a failure is |
+//! | [`store`] | one transaction writes it |
 //! | [`worker`] | moves messages along this way, for ever, and gives back what it cannot write |
-//! | [`schema`] | owns the tables: migrations, grants, partitions |
-//! | [`retention`] | drops months of details and removes reports that are no longer kept |
-//! | [`postgres`] | what all of these need of PostgreSQL: names, errors, sessions |
+//!
+//! Other sources of bodies travel the same way from `decode` on:
+//!
+//! | module | where the bodies come from |
+//! |---|---|
+//! | [`replay`] | archives |
+//! | [`dead_letters`] | dead letters that are tried again |
+//! | [`baseline`] | tables that were made by hand |
+//!
+//! The tables are owned by [`schema`] (migrations, grants, partitions) and cleaned by [`retention`]. The
+//! process itself is [`cli`], [`config`], [`http`] (probes and metrics), [`telemetry`], [`shutdown`] and
+//! [`metrics`]. Leaves that others share are [`postgres`] (names, errors, sessions), [`https`] (the
+//! client of AWS and of certificates), [`backoff`] and [`causes`].
 //!
 //! Six things are always true. The test that holds each is named with it.
 //! 1. A message is deleted from SQS only after the transaction that holds its rows has committed
@@ -29,26 +40,30 @@
 //! 6. Memory is bounded: a slow database slows the polling, never grows a queue in RAM
 //!    (`worker/flow/budget.rs`).
 
-pub mod backoff;
-pub mod baseline;
 pub mod batch;
-pub mod causes;
-pub mod cli;
-pub mod config;
-pub mod dead_letters;
 pub mod decode;
-pub mod http;
-mod https;
 pub mod ingest;
-pub mod metrics;
-pub mod postgres;
 pub mod queue;
-pub mod replay;
-pub mod retention;
 pub mod row;
-pub mod schema;
-pub mod shutdown;
 pub mod store;
-pub mod telemetry;
 pub mod trust;
 pub mod worker;
+
+pub mod baseline;
+pub mod dead_letters;
+pub mod replay;
+
+pub mod retention;
+pub mod schema;
+
+pub mod cli;
+pub mod config;
+pub mod http;
+pub mod metrics;
+pub mod shutdown;
+pub mod telemetry;
+
+pub mod backoff;
+pub mod causes;
+mod https;
+pub mod postgres;

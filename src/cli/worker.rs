@@ -36,7 +36,11 @@ pub(super) struct WorkerCommand {
 }
 
 pub(super) async fn run(args: WorkerCommand) -> Result<(), Failure> {
-    if args.worker.migrate_only { migrate_only(&args).await } else { consume(&args).await }
+    if args.worker.migrate_only {
+        migrate_only(&args).await
+    } else {
+        Box::pin(consume(&args)).await
+    }
 }
 
 async fn migrate_only(args: &WorkerCommand) -> Result<(), Failure> {
@@ -86,7 +90,7 @@ async fn consume(args: &WorkerCommand) -> Result<(), Failure> {
     };
     let stop = shutdown::on_signals().map_err(failed)?;
     let probes = Arc::new(Probes::new(stop.clone()));
-    let work = work(args, database, queue_url, settings, &probes, stop.clone());
+    let work = Box::pin(work(args, database, queue_url, settings, &probes, stop.clone()));
     let Some(listener) = listener else {
         return work.await;
     };

@@ -42,8 +42,8 @@ pub trait Destination: Send {
     /// The tables.
     fn store(&self) -> &Store;
 
-    /// Counts what refusals have made dead letters.
-    fn breaker(&self) -> &Breaker;
+    /// Counts what refusals have made dead letters; `None` where items may rightly be refused alike.
+    fn breaker(&self) -> Option<&Breaker>;
 
     /// Writes a part in one transaction; repeated, it changes nothing.
     fn write(&self, part: &[Self::Item]) -> impl Future<Output = Result<Written, Error>> + Send;
@@ -152,7 +152,9 @@ pub async fn ingest<D: Destination>(destination: &mut D, items: Vec<D::Item>) ->
         let Some(alone) = parts.refused(part) else { continue };
         match blame {
             Blame::Refused(refusal)
-                if destination.breaker().allows(&refusal.code, Instant::now()) =>
+                if destination
+                    .breaker()
+                    .is_none_or(|breaker| breaker.allows(&refusal.code, Instant::now())) =>
             {
                 if let Some(letter) = destination.make_dead_letter(alone, &refusal) {
                     parts.again(letter);

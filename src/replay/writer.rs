@@ -71,8 +71,8 @@ impl Destination for ChunkOfFile {
         &self.shared.store
     }
 
-    fn breaker(&self) -> &Breaker {
-        &self.shared.breaker
+    fn breaker(&self) -> Option<&Breaker> {
+        Some(&self.shared.breaker)
     }
 
     async fn write(&self, part: &[Decoded]) -> Result<Written, Error> {

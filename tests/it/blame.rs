@@ -217,8 +217,8 @@ async fn a_sender_that_has_not_committed_holds_up_its_own_mail_only() {
     scene.has("the others are written", 99).await;
     open.commit().await.expect("committed");
     scene.has("the sender's mail is written", 100).await;
-    let user: Option<String> = scene.database.one("SELECT max(user_id) FROM aws_reports").await;
-    assert_eq!(user.as_deref(), Some("07"));
+    let user = format!("SELECT user_id FROM aws_reports WHERE message_id = '{id}'");
+    assert_eq!(scene.database.one::<String>(&user).await, "07");
     let _ = scene.ends_well(100, 0).await;
 }
 

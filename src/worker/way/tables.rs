@@ -77,8 +77,8 @@ impl Destination for Tables {
         &self.parts.store
     }
 
-    fn breaker(&self) -> &Breaker {
-        &self.parts.breaker
+    fn breaker(&self) -> Option<&Breaker> {
+        Some(&self.parts.breaker)
     }
 
     async fn write(&self, part: &[Pending]) -> Result<Written, Error> {
