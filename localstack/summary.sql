@@ -1,4 +1,4 @@
--- What the demo prints: the questions that people ask, answered by the tables.
+-- What the demo prints: answers to the questions that people ask most.
 \set QUIET on
 \pset footer off
 \pset null '-'
@@ -12,7 +12,7 @@ SELECT state, bounce_kind, count(*) AS reports,
     string_agg(split_part(user_email, '@', 1), ', ' ORDER BY user_email) AS recipients
 FROM aws_report_states GROUP BY state, bounce_kind ORDER BY state, bounce_kind;
 
-\echo '== What happened to alice''s mail'
+\echo '== The events of the mail to alice'
 SELECT to_char("timestamp", 'HH24:MI:SS') AS time, event_type, what
 FROM aws_report_timeline
 WHERE user_email = aws_report_email('Alice <ALICE@example.com>')
@@ -23,7 +23,7 @@ SELECT user_email, delivery_at IS NOT NULL AS delivered, bounce_at IS NOT NULL A
     complaint_at IS NOT NULL AS complained, open_count AS opens
 FROM aws_reports WHERE subject = 'Team update' ORDER BY user_email;
 
-\echo '== Rates by day and kind of mail (suppressed addresses and auto-replies are no bounces)'
+\echo '== Rates by day and kind of mail (suppressed addresses and auto-replies are not bounces)'
 SELECT day, report_name, sent, delivered, bounced_hard AS hard, bounced_soft AS soft,
     bounced_suppressed AS suppressed, complained, round(bounce_rate, 1) AS bounce_percent, round(complaint_rate, 1) AS complaint_percent,
     round(open_rate, 1) AS open_percent
