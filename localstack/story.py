@@ -105,14 +105,23 @@ class Story:
         self.publish("Delivery", "delivery", own, mail, address)
 
     def bounce(
-        self, mail: Json, address: str, at: str, kind: tuple[str, str], why: str
+        self,
+        mail: Json,
+        address: str,
+        at: str,
+        kind: tuple[str, str],
+        why: str | None,
     ) -> None:
+        # Of an auto-reply SES says nothing but the address.
+        recipient = {"emailAddress": address} | (
+            {"diagnosticCode": why} if why else {}
+        )
         own = {
             "timestamp": at,
             "feedbackId": f"0102-{uuid.uuid4()}-000000",
             "bounceType": kind[0],
             "bounceSubType": kind[1],
-            "bouncedRecipients": [{"emailAddress": address, "diagnosticCode": why}],
+            "bouncedRecipients": [recipient],
         }
         self.publish("Bounce", "bounce", own, mail, address)
 
@@ -227,7 +236,7 @@ class Story:
             "lou@example.com",
             minutes(0.05),
             ("Transient", "General"),
-            "out of office",
+            None,
         )
 
         self.sns.publish(

@@ -150,6 +150,7 @@ mod tests {
                 report,
                 recipient: "jane@example.com".to_owned(),
                 message_id: "m".to_owned(),
+                named: None,
                 ambiguous: false,
             }
         }

@@ -66,7 +66,10 @@ struct Event<'a> {
     report_id: Uuid,
     event_type: &'a str,
     message_id: &'a str,
+    /// Whom the event names.
     recipient: &'a str,
+    /// Whose report it belongs to.
+    sent_to: &'a str,
     timestamp: String,
     ambiguous: bool,
     notification_message_id: Option<&'a str>,
@@ -165,7 +168,8 @@ fn event(row: &EventRow) -> Event<'_> {
         report_id: row.report.id,
         event_type: &row.detail.event_type,
         message_id: &row.message_id,
-        recipient: &row.recipient,
+        recipient: row.named.as_ref().unwrap_or(&row.recipient),
+        sent_to: &row.recipient,
         timestamp: rfc3339(row.detail.timestamp),
         ambiguous: row.ambiguous,
         notification_message_id: row.detail.notification_message_id.as_deref(),

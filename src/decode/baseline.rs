@@ -129,6 +129,7 @@ pub fn detail(
         report: of_report,
         recipient,
         message_id,
+        named: None,
         ambiguous: false,
     })
 }

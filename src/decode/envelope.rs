@@ -1,12 +1,34 @@
-//! Takes SES events out of what carries them: SNS, EventBridge, raw delivery, and the shapes in
-//! which people keep messages (`aws sqs receive-message` output, Lambda `Records`).
+//! Takes SES events out of what carries them: SNS, EventBridge, raw delivery, the shapes in which people
+//! keep messages (`aws sqs receive-message` output, Lambda `Records`), and what AWS hands back when one
+//! of its services could not deliver them (failure destinations, Firehose's error output).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use super::json::{Json, Object};
 use super::outcome::{Acknowledged, Reason, Rejection};
-use super::text;
+use super::{text, timestamp};
 
-/// More wrappings than SNS in SQS in Lambda in an archive; deeper is no letter of ours.
-const MOST_WRAPPINGS: usize = 8;
+/// More wrappings than SNS in SQS in Lambda in its failure destination in an archive.
+const MOST_WRAPPINGS: usize = 12;
+
+/// The keys by which an envelope is known that holds one letter, and that of its id.
+const ENVELOPES: [(&str, &str); 7] = [
+    // `aws sqs receive-message`, one message of it; Lambda's event for SQS and for SNS.
+    ("Body", "MessageId"),
+    ("body", "messageId"),
+    ("Sns", "MessageId"),
+    // What Lambda sends to the destination of failed invocations.
+    ("requestPayload", "messageId"),
+    // Firehose's error output, the records that it hands to Lambda, and those of Kinesis.
+    ("rawData", "messageId"),
+    ("data", "recordId"),
+    ("kinesis", "eventID"),
+];
+
+/// The keys of lists of letters: Lambda's events, `receive-message`, Firehose's events, and what
+/// `CloudWatch` Logs exports.
+const LISTS: [&str; 5] = ["Records", "Messages", "records", "logEvents", "events"];
 
 /// SES sends this to a topic whenever an event destination is created, as plain text.
 const VALIDATION_TEXT: &str = "Successfully validated SNS topic for Amazon SES event publishing.";
@@ -48,8 +70,10 @@ impl Opener<'_> {
             return Err(Reason::Empty.into());
         }
         let repaired = text::repair_escapes(text);
-        let value = Json::parse(&repaired)
-            .map_err(|error| Rejection::new(Reason::NotJson, error.to_string()))?;
+        let value = Json::parse(&repaired).or_else(|error| {
+            let not_json = |_| Rejection::new(Reason::NotJson, error.to_string());
+            Json::parse(logged(&repaired).unwrap_or_default()).map_err(not_json)
+        })?;
         self.value(value, id, depth)
     }
 
@@ -64,6 +88,7 @@ impl Opener<'_> {
             return self.object(object, id, depth);
         }
         match value.as_array() {
+            Some(items) if is_pointer(&items) => Err(in_s3(items[1].as_object().as_ref())),
             Some(items) if !items.is_empty() => {
                 items.into_iter().try_for_each(|item| self.value(item, id, depth + 1))
             }
@@ -107,17 +132,29 @@ impl Opener<'_> {
         if object.non_empty_str("Event").as_deref() == Some("s3:TestEvent") {
             return self.acknowledged(Acknowledged::S3Test);
         }
-        // `aws sqs receive-message`, one message of it, and Lambda's event for SQS and SNS.
-        for (key, id_key) in [("Body", "MessageId"), ("body", "messageId"), ("Sns", "MessageId")] {
+        for (key, id_key) in ENVELOPES {
             if let Some(inner) = object.get(key) {
                 let own_id = object.non_empty_str(id_key);
-                return self.value(inner, own_id.as_deref().or(id), depth + 1);
+                let id = own_id.as_deref().or(id);
+                return match from_base64(&object, key, inner) {
+                    Some(text) => self.text(&text, id, depth + 1),
+                    None => self.value(inner, id, depth + 1),
+                };
             }
         }
-        for key in ["Records", "Messages"] {
+        // A line of CloudWatch Logs.
+        if object.contains("timestamp")
+            && let Some(line) = object.get("message").filter(|line| line.is_string())
+        {
+            return self.value(line, id, depth + 1);
+        }
+        for key in LISTS {
             if let Some(items) = object.get(key).filter(|items| items.is_array()) {
                 return self.value(items, id, depth + 1);
             }
+        }
+        if object.contains("s3BucketName") && object.contains("s3Key") {
+            return Err(in_s3(Some(&object)));
         }
         Err(Rejection::new(
             Reason::NotAnEvent,
@@ -153,6 +190,9 @@ impl Opener<'_> {
                 Reason::NotAnEvent,
                 "an EventBridge event about mail, without the mail",
             ))
+        } else if let Some(inner) = detail.filter(|detail| carries(*detail)) {
+            // A pipe from a queue, or Lambda's record of a failed invocation.
+            self.value(inner, own_id.as_deref().or(id), depth + 1)
         } else {
             Err(Rejection::new(Reason::NotAnEvent, "an EventBridge event of another source"))
         }
@@ -163,6 +203,51 @@ impl Opener<'_> {
     }
 }
 
+/// Whether a value is an envelope that may hold letters.
+fn carries(value: Json<'_>) -> bool {
+    let keys = || ENVELOPES.iter().map(|(key, _)| *key).chain(LISTS).chain(["Message"]);
+    value.is_array()
+        || value.as_object().is_some_and(|object| keys().any(|key| object.contains(key)))
+}
+
+/// The text of a value that is in Base64: always so in Firehose and Kinesis, and in API Gateway where it
+/// says so. `None` where it is none.
+fn from_base64(object: &Object<'_>, key: &str, value: Json<'_>) -> Option<String> {
+    let is_encoded = match key {
+        "rawData" | "data" => true,
+        "body" => object.get("isBase64Encoded").is_some_and(|flag| flag.as_written() == "true"),
+        _ => false,
+    };
+    let text = value.as_str().filter(|_| is_encoded)?;
+    let bytes = STANDARD.decode(text.trim()).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The JSON at the end of a line that a log begins with its time, and perhaps with a few words.
+fn logged(line: &str) -> Option<&str> {
+    let (time, _) = line.split_once(char::is_whitespace)?;
+    timestamp::parse(time)?;
+    line.find('{').map(|at| &line[at..])
+}
+
+/// What the extended clients of SQS and SNS send instead of a long message: the name of a class and
+/// an object.
+fn is_pointer(items: &[Json<'_>]) -> bool {
+    let is_class = |item: &Json<'_>| item.as_str().is_some_and(|name| name.ends_with("S3Pointer"));
+    matches!(items, [class, object] if is_class(class) && object.is_object())
+}
+
+fn in_s3(pointer: Option<&Object<'_>>) -> Rejection {
+    let field = |key| pointer.and_then(|pointer| pointer.non_empty_str(key)).unwrap_or_default();
+    let (bucket, key) = (field("s3BucketName"), field("s3Key"));
+    let detail = format!(
+        "a pointer of the extended client, which is not followed: bucket {}, key {}",
+        text::shorten(&bucket, 64),
+        text::shorten(&key, 1_024)
+    );
+    Rejection::new(Reason::InS3, detail)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,6 +255,10 @@ mod tests {
 
     fn event() -> Value {
         json!({"eventType": "Send", "mail": {"messageId": "m"}})
+    }
+
+    fn base64(text: &str) -> String {
+        STANDARD.encode(text)
     }
 
     fn notification_ids(body: &Value) -> Vec<Option<String>> {
@@ -224,6 +313,46 @@ mod tests {
             (json!({"Messages": [{"MessageId": "outer", "Body": event().to_string()}]}), "outer"),
             (json!({"Records": [{"messageId": "outer", "body": event().to_string()}]}), "outer"),
             (json!({"Records": [{"EventSource": "aws:sns", "Sns": sns}]}), "sns"),
+            (
+                json!({"requestPayload": {"Records": [{"Sns": sns}]}, "responsePayload": null}),
+                "sns",
+            ),
+            (json!({"requestPayload": {"Records": [{"messageId": "q", "body": text}]}}), "q"),
+            (json!({"requestContext": {}, "requestPayload": event()}), "sqs"),
+            (
+                json!({"id": "eb", "source": "lambda", "detail-type": "Lambda Function Invocation Result - Failure",
+                    "detail": {"requestPayload": bridge}}),
+                "eb",
+            ),
+            (
+                json!({"id": "eb", "source": "Pipe p", "detail-type": "Event from aws:sqs",
+                    "detail": {"messageId": "q", "body": sns.to_string()}}),
+                "sns",
+            ),
+            (
+                json!({"id": "eb", "source": "Pipe p", "detail-type": "x",
+                    "detail": {"messageId": "q", "body": event()}}),
+                "q",
+            ),
+            (
+                json!({"id": "eb", "source": "Pipe p", "detail-type": "x", "detail": [event()]}),
+                "eb",
+            ),
+            (json!({"id": "eb", "source": "mine", "detail-type": "x", "detail": event()}), "eb"),
+            (json!({"body": base64(&sns.to_string()), "isBase64Encoded": true}), "sns"),
+            (json!({"body": sns.to_string(), "isBase64Encoded": false}), "sns"),
+            (json!({"attemptsMade": 4, "errorCode": "403", "rawData": base64(&text)}), "sqs"),
+            (json!({"requestId": "r", "records": [{"data": base64(&text)}]}), "sqs"),
+            (json!({"records": [{"recordId": "rec", "data": base64(&bridge.to_string())}]}), "eb"),
+            (json!({"Records": [{"eventID": "k", "kinesis": {"data": base64(&text)}}]}), "k"),
+            (
+                json!({"logEvents": [{"id": "1", "timestamp": 1, "message": bridge.to_string()}]}),
+                "eb",
+            ),
+            (json!({"events": [{"timestamp": 1, "message": event().to_string()}]}), "sqs"),
+            (json!(format!("2026-11-20T10:00:03.000Z {bridge}")), "eb"),
+            (json!(format!("2026-11-20T10:00:03.000Z\t{sns}\n")), "sns"),
+            (json!(format!("2026-11-20T10:00:03+00:00 log/stream {bridge}")), "eb"),
         ] {
             assert_eq!(notification_ids(&body), [Some(id.to_owned())], "in {body}");
         }
@@ -285,6 +414,25 @@ mod tests {
             (r#"{"eventType":null}"#, Reason::NotAnEvent),
             (r#"{"eventType":" ","mail":{"messageId":"m"}}"#, Reason::NotAnEvent),
             (r#"{"Records":[{"eventSource":"aws:s3","s3":{}}]}"#, Reason::NotAnEvent),
+            (
+                r#"{"source":"aws.ec2","detail-type":"x","detail":{"eventType":"AwsApiCall"}}"#,
+                Reason::NotAnEvent,
+            ),
+            (r#"{"source":"Pipe p","detail-type":"x","detail":{"body":"hello"}}"#, Reason::NotJson),
+            (r#"{"body":"?","isBase64Encoded":true}"#, Reason::NotJson),
+            (r#"{"rawData":"aGVsbG8="}"#, Reason::NotJson),
+            ("2026-11-20T10:00:03.000Z START RequestId", Reason::NotJson),
+            ("yesterday {}", Reason::NotJson),
+            (
+                r#"["software.amazon.payloadoffloading.PayloadS3Pointer",{"s3BucketName":"b","s3Key":"k"}]"#,
+                Reason::InS3,
+            ),
+            (
+                r#"["com.amazon.sqs.javamessaging.MessageS3Pointer",{"s3BucketName":"b"}]"#,
+                Reason::InS3,
+            ),
+            (r#"{"Type":"Notification","Message":"[\"x.PayloadS3Pointer\",{}]"}"#, Reason::InS3),
+            (r#"{"s3BucketName":"b","s3Key":"k"}"#, Reason::InS3),
         ] {
             assert_eq!(control(body), Err(reason), "{body}");
         }

@@ -1,4 +1,4 @@
-//! Reads an SES event into rows: one per recipient that it concerns.
+//! What an SES event says: when, about which mail, whom it concerns.
 //!
 //! The shapes are documented in "Contents of event data that Amazon SES publishes to Amazon SNS"
 //! and "Amazon SNS notification contents" of the SES developer guide. SES "reserves the right to
@@ -12,55 +12,16 @@ use time::{Duration, OffsetDateTime};
 use super::identity::{self, Fact};
 use super::json::{Json, Object};
 use super::kind::{self, Kind};
-use super::mail::Mail;
-use super::other_info::CommonInfo;
 use super::outcome::{Reason, Rejection};
 use super::recipients::{Recipient, Recipients};
 use super::text::{self, shorten};
-use super::{MOST_BYTES, Rules, timestamp};
-use crate::row::{Bounce, DetailRow, EventRow, Milestone, ReportRow};
+use super::timestamp;
+use crate::row::{AUTO_REPLY, Bounce, Milestone};
 
 /// SES opened on 2011-01-25; an older event has a broken clock.
 pub(super) const EARLIEST: OffsetDateTime = datetime!(2011-01-01 00:00:00 UTC);
 /// How far another clock may be ahead of ours.
 pub(super) const MOST_AHEAD: Duration = Duration::days(2);
-
-/// More than the columns of a row take that are cut to their length.
-const MOST_COLUMN_BYTES: usize = 8 * 1024;
-
-/// Reads one event. `now` is the clock that bounds the event's.
-pub(super) fn rows(
-    event: &Object<'_>,
-    notification_id: Option<&str>,
-    rules: &Rules,
-    now: OffsetDateTime,
-) -> Result<Vec<EventRow>, Rejection> {
-    let event = Event::read(event, now)?;
-    let mail = Mail::read(&event.mail, rules);
-    let recipients = event.recipients()?;
-    let common = CommonInfo::of(&event, &mail, &recipients);
-    let facts = Facts::of(&event);
-    let several = recipients.named.len();
-    let mut rows: Vec<EventRow> = Vec::with_capacity(several);
-    let mut bytes = 0;
-    for recipient in recipients.named {
-        // Counted before the row is made: each one may be as large as the body.
-        let next = size_of::<EventRow>()
-            + MOST_COLUMN_BYTES
-            + event.message_id.len()
-            + recipient.address.len()
-            + common.bytes_with(&recipient);
-        if several > 1 && bytes + next > MOST_BYTES {
-            let largest = common.largest(&recipient);
-            let detail = format!("the rows of {several} recipients, each with {largest}");
-            return Err(Rejection::new(Reason::TooLarge, detail));
-        }
-        let row = row(&event, &mail, recipient, &common, &facts, notification_id);
-        bytes += row.bytes();
-        rows.push(row);
-    }
-    Ok(rows)
-}
 
 /// What an event says, whomever it concerns.
 pub(super) struct Event<'a> {
@@ -69,8 +30,8 @@ pub(super) struct Event<'a> {
     pub(super) mail: Object<'a>,
     pub(super) message_id: Cow<'a, str>,
     pub(super) own: Option<Own<'a>>,
-    time: OffsetDateTime,
-    sent: Option<OffsetDateTime>,
+    pub(super) time: OffsetDateTime,
+    pub(super) sent: Option<OffsetDateTime>,
 }
 
 /// The event's own object and its key, as SES wrote it.
@@ -80,7 +41,7 @@ pub(super) struct Own<'a> {
 }
 
 impl<'a> Event<'a> {
-    fn read(event: &'a Object<'a>, now: OffsetDateTime) -> Result<Self, Rejection> {
+    pub(super) fn read(event: &'a Object<'a>, now: OffsetDateTime) -> Result<Self, Rejection> {
         let name =
             event.non_empty_str("eventType").or_else(|| event.non_empty_str("notificationType"));
         let kind = Kind::from_name(&name.unwrap_or_default());
@@ -118,27 +79,9 @@ impl<'a> Event<'a> {
     }
 
     /// Whom the event concerns.
-    fn recipients(&self) -> Result<Recipients<'a>, Rejection> {
-        let own_list = self
-            .kind
-            .recipients_key()
-            .map(|key| self.own(key).map(Recipients::of).transpose().map(Option::unwrap_or_default))
-            .transpose()?;
-        let found = match own_list {
-            Some(own) if !own.named.is_empty() => own,
-            own_list => {
-                let mail = self.mail.get("destination").map(Recipients::of).transpose()?;
-                let mail = mail.unwrap_or_default();
-                let names_nobody =
-                    matches!(self.kind, Kind::Known(Milestone::Open | Milestone::Click));
-                let several = names_nobody && mail.named.len() > 1;
-                Recipients {
-                    named: mail.named,
-                    ambiguous: own_list.is_some() || several,
-                    left_over: own_list.unwrap_or_default().left_over,
-                }
-            }
-        };
+    pub(super) fn recipients(&self) -> Result<Recipients<'a>, Rejection> {
+        let list = self.kind.recipients_key().and_then(|key| self.own(key));
+        let found = Recipients::of_event(&self.kind, list, self.mail.get("destination"))?;
         if found.named.is_empty() {
             return Err(Rejection::new(
                 Reason::NoRecipient,
@@ -167,16 +110,18 @@ impl<'a> Own<'a> {
 }
 
 /// What the event's own object says, read once for all recipients.
-struct Facts<'a> {
+pub(super) struct Facts<'a> {
     feedback_id: Cow<'a, str>,
     link: Cow<'a, str>,
     ip_address: Cow<'a, str>,
     user_agent: Cow<'a, str>,
     bounce: Option<Bounce>,
+    /// Whether no server reported the bounce: then it may be an auto-reply.
+    is_unreported: bool,
 }
 
 impl<'a> Facts<'a> {
-    fn of(event: &Event<'a>) -> Self {
+    pub(super) fn of(event: &Event<'a>) -> Self {
         let own = |is_asked: bool, key| {
             let value = event.own(key).filter(|_| is_asked);
             value.and_then(Json::non_empty_str).unwrap_or_default()
@@ -195,10 +140,23 @@ impl<'a> Facts<'a> {
             user_agent: own(is_open, "userAgent"),
             bounce: word("bounceType")
                 .map(|bounce_type| Bounce { bounce_type, sub_type: word("bounceSubType") }),
+            is_unreported: is_bounce && own(is_bounce, "reportingMTA").is_empty(),
         }
     }
 
-    fn detail_id(&self, event: &Event<'_>, recipient: &str) -> uuid::Uuid {
+    /// The bounce of a recipient. SES takes answers of people and of their out-of-office programs for
+    /// bounces of Transient/General; what tells them from others is that no server said anything.
+    pub(super) fn bounce_of(&self, recipient: &Recipient<'_>) -> Option<Bounce> {
+        let mut bounce = self.bounce.clone()?;
+        let is_general =
+            bounce.bounce_type == "Transient" && bounce.sub_type.as_deref() == Some("General");
+        if is_general && self.is_unreported && recipient.has_no_report() {
+            AUTO_REPLY.clone_into(&mut bounce.bounce_type);
+        }
+        Some(bounce)
+    }
+
+    pub(super) fn detail_id(&self, event: &Event<'_>, recipient: &str) -> uuid::Uuid {
         let fact = if self.feedback_id.is_empty() {
             Fact::Occurrence {
                 message_id: &event.message_id,
@@ -210,45 +168,5 @@ impl<'a> Facts<'a> {
             Fact::Feedback(&self.feedback_id)
         };
         identity::detail_id(event.kind.name(), recipient, event.time, &fact)
-    }
-}
-
-fn row(
-    event: &Event<'_>,
-    mail: &Mail<'_>,
-    recipient: Recipient<'_>,
-    common: &CommonInfo<'_>,
-    facts: &Facts<'_>,
-    notification_id: Option<&str>,
-) -> EventRow {
-    let user_email = shorten(&recipient.address, text::ADDRESS).into_owned();
-    let mut first = [None; Milestone::ALL.len()];
-    if let Kind::Known(milestone) = event.kind {
-        first[milestone.index()] = Some(event.time);
-    }
-    EventRow {
-        detail: DetailRow {
-            id: facts.detail_id(event, &recipient.address),
-            notification_message_id: notification_id
-                .map(|id| shorten(id, text::MESSAGE_ID).into_owned()),
-            event_type: shorten(event.kind.name(), text::KIND).into_owned(),
-            timestamp: event.time,
-            other_info: common.with(&recipient, &user_email),
-        },
-        report: ReportRow {
-            id: identity::report_id(&event.message_id, &recipient.address),
-            user_email,
-            message_id: shorten(&event.message_id, text::MESSAGE_ID).into_owned(),
-            report_type: mail.report_type.clone(),
-            user_id: mail.user_id.clone(),
-            source_email: mail.from.clone(),
-            subject: mail.subject.clone(),
-            send_at: event.sent.filter(|_| event.kind.proves_send()),
-            first,
-            bounce: facts.bounce.clone(),
-        },
-        recipient: recipient.address,
-        message_id: event.message_id.clone().into_owned(),
-        ambiguous: common.ambiguous,
     }
 }

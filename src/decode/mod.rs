@@ -1,11 +1,12 @@
 //! Decode: an SQS body becomes rows, an acknowledgement, or a dead letter. No I/O happens here.
 //!
-//! `envelope` takes the event out of what carries it, `event` reads it into rows with the help of
-//! `mail`, `recipients` and `other_info`, all of them from `json`, slices of the body; `kind`,
-//! `address`, `timestamp`, `text` and `identity` each know one thing about what SES writes.
+//! `envelope` takes the event out of what carries it, `event`, `mail` and `recipients` read it, and
+//! `rows` and `other_info` make of it what is stored, all from `json`, slices of the body; `kind`,
+//! `address`, `domain`, `timestamp`, `text` and `identity` each know one thing about what SES writes.
 
 pub mod address;
 pub mod baseline;
+mod domain;
 mod envelope;
 mod event;
 pub mod identity;
@@ -15,6 +16,7 @@ mod mail;
 mod other_info;
 mod outcome;
 mod recipients;
+mod rows;
 pub mod text;
 pub mod timestamp;
 
@@ -87,7 +89,7 @@ fn rows_or_acknowledged(
     envelope::open(body, sqs_message_id, |letter| {
         match letter {
             Letter::Event { event, notification_id } => {
-                let mut more = event::rows(&event, notification_id, rules, now)?;
+                let mut more = rows::of_event(&event, notification_id, rules, now)?;
                 bytes += more.iter().map(EventRow::bytes).sum::<usize>();
                 // A single event keeps the bound by itself.
                 if !rows.is_empty() && bytes > MOST_BYTES {

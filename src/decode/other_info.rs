@@ -21,7 +21,6 @@ pub(super) struct CommonInfo<'a> {
     as_sent: Writer,
     /// What the parts take, to name the largest.
     parts: Vec<(Cow<'a, str>, usize)>,
-    pub(super) ambiguous: bool,
 }
 
 impl<'a> CommonInfo<'a> {
@@ -30,7 +29,6 @@ impl<'a> CommonInfo<'a> {
             fields: Writer::with_capacity(capacity(event.whole)),
             as_sent: Writer::with_capacity(0),
             parts: Vec::new(),
-            ambiguous: recipients.ambiguous,
         };
         for (key, value) in event.whole.iter() {
             if !["eventType", "notificationType", "mail"].contains(&key) {
@@ -42,9 +40,6 @@ impl<'a> CommonInfo<'a> {
         if let Some(tags) = event.mail.get("tags").filter(|tags| tags.is_object()) {
             info.fields.field("tags", tags);
             info.parts.push((Cow::Borrowed("mail.tags"), tags.as_written().len()));
-        }
-        if recipients.ambiguous {
-            info.fields.yes("ambiguous");
         }
         let name = event.kind.name();
         let shortened = [
@@ -91,7 +86,10 @@ impl<'a> CommonInfo<'a> {
     pub(super) fn with(&self, recipient: &Recipient<'_>, user_email: &str) -> String {
         let mut info = Writer::with_capacity(self.bytes_with(recipient));
         info.fields_of(&self.fields);
-        if let Some(entry) = recipient.entry {
+        if recipient.ambiguous {
+            info.yes("ambiguous");
+        }
+        if let Some(entry) = recipient.entry.filter(|entry| entry.is_object()) {
             info.field("recipient", entry);
         }
         let to = Some(&*recipient.as_sent).filter(|sent| *sent != user_email);

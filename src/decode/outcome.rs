@@ -75,6 +75,8 @@ pub enum Reason {
     NotJson,
     /// JSON without an SES event in it.
     NotAnEvent,
+    /// A pointer of the SQS extended client: the event is in S3.
+    InS3,
     /// An event without `mail.messageId`.
     NoMessageId,
     /// Neither the event nor the mail names a recipient.
@@ -113,6 +115,7 @@ impl fmt::Display for Reason {
             Self::Empty => "empty body",
             Self::NotJson => "not JSON",
             Self::NotAnEvent => "not an SES event",
+            Self::InS3 => "stored in S3",
             Self::NoMessageId => "no message id",
             Self::NoRecipient => "no recipient",
             Self::NoTimestamp => "no readable timestamp",

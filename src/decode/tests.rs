@@ -180,8 +180,12 @@ fn a_list_that_names_nobody_falls_back_to_the_destinations() {
         for own in
             [json!({}), json!({list: []}), json!({list: null}), json!({list: [{}]}), json!(null)]
         {
-            let found = rows(&event(name, key, own, json!({})));
-            assert_eq!(recipients(&found), [("jane@example.com", true)], "{name}");
+            let found = rows(&event(name, key, own.clone(), json!({})));
+            assert_eq!(recipients(&found), [("jane@example.com", false)], "{name}");
+            let several = json!({"destination": ["jane@example.com", "joe@example.com"]});
+            let found = rows(&event(name, key, own, several));
+            let both = [("jane@example.com", true), ("joe@example.com", true)];
+            assert_eq!(recipients(&found), both, "{name}");
         }
     }
 }
@@ -425,6 +429,99 @@ fn several_addresses_in_one_string_are_several_recipients() {
         json!({"destination": ["A <a@example.com>, b@example.com"]}),
     ));
     assert_eq!(recipients(&found), [("a@example.com", false), ("b@example.com", false)]);
+}
+
+/// A bounce whose entries name these, of a mail to those.
+fn bounce(named: &[&str], sent_to: &[&str]) -> Value {
+    let entries: Vec<Value> = named.iter().map(|one| json!({"emailAddress": one})).collect();
+    let own = json!({"bounceType": "Permanent", "bouncedRecipients": entries});
+    event("Bounce", "bounce", own, json!({"destination": sent_to}))
+}
+
+#[test]
+fn only_a_destination_proves_that_a_mail_was_sent() {
+    let forwarded = one(&bounce(&["ada.private@freemail.example"], &["Ada <ada@company.example>"]));
+    assert_eq!(forwarded.recipient, "ada@company.example");
+    assert_eq!(forwarded.report.user_email, "ada@company.example");
+    assert_eq!(forwarded.named.as_deref(), Some("ada.private@freemail.example"));
+    assert_eq!(info(&forwarded)["recipient"]["emailAddress"], "ada.private@freemail.example");
+    assert_eq!(info(&forwarded)["as_sent"]["to"], "ada.private@freemail.example");
+    assert!(!forwarded.ambiguous);
+
+    let three = ["a@x.example", "b@x.example", "c@x.example"];
+    let found = rows(&bounce(&["other@y.example"], &three));
+    assert_eq!(recipients(&found), three.map(|one| (one, true)));
+    assert_eq!(info(&found[2])["ambiguous"], true);
+    // Those that are named are not meant by the entry that names nobody.
+    let found = rows(&bounce(&["other@y.example", "a@x.example"], &["a@x.example", "b@x.example"]));
+    assert_eq!(recipients(&found), [("a@x.example", false), ("b@x.example", false)]);
+    assert_eq!(info(&found[1])["recipient"]["emailAddress"], "other@y.example");
+    let found = rows(&bounce(&["other@y.example", "a@x.example"], &["a@x.example"]));
+    assert_eq!(recipients(&found), [("a@x.example", false)]);
+    let left_over = &info(&found[0])["bounce"]["bouncedRecipients"];
+    assert_eq!(left_over[0]["emailAddress"], "other@y.example");
+    // Without destinations the list is all there is.
+    let found = rows(&bounce(&["a@x.example", "b@x.example"], &[]));
+    assert_eq!(recipients(&found), [("a@x.example", false), ("b@x.example", false)]);
+}
+
+#[test]
+fn what_an_entry_holds_of_a_destination_is_that_destination() {
+    for (entry, destination) in [
+        ("smtp; 550 <b@x.example>... unknown user", "b@x.example"),
+        ("user b@x.example is unknown at y@z.example", "b@x.example"),
+        ("b.@x.example", "\"b.\"@x.example"),
+        ("IMCEAEX-_O=X b@x.example", "b@x.example"),
+    ] {
+        let found = rows(&bounce(&[entry], &["a@x.example", destination, "bb@x.example.org"]));
+        assert_eq!(recipients(&found), [(destination, false)], "{entry}");
+    }
+    // The end or the beginning of another address is no address.
+    let found = rows(&bounce(&["nada@x.example.org"], &["ada@x.example", "bob@x.example"]));
+    assert_eq!(recipients(&found), [("ada@x.example", true), ("bob@x.example", true)]);
+}
+
+#[test]
+fn a_complaint_with_several_candidates_is_ambiguous() {
+    let complaint = |named: &[&str]| {
+        let entries: Vec<Value> = named.iter().map(|one| json!({"emailAddress": one})).collect();
+        let sent_to = json!({"destination": ["a@x.example", "b@x.example", "c@x.example"]});
+        event("Complaint", "complaint", json!({"complainedRecipients": entries}), sent_to)
+    };
+    let found = rows(&complaint(&["a@x.example", "b@x.example"]));
+    assert_eq!(recipients(&found), [("a@x.example", true), ("b@x.example", true)]);
+    assert_eq!(info(&found[0])["ambiguous"], true);
+    assert_eq!(recipients(&rows(&complaint(&["b@x.example"]))), [("b@x.example", false)]);
+}
+
+#[test]
+fn an_auto_reply_is_told_by_its_shape() {
+    let bounce_type = |own: Value, entry: Value| {
+        let mut own = own;
+        own["bouncedRecipients"] = json!([entry]);
+        let row = one(&event("Bounce", "bounce", own, json!({})));
+        row.report.bounce.expect("a bounce").bounce_type
+    };
+    let general = json!({"bounceType": "Transient", "bounceSubType": "General"});
+    let plain = json!({"emailAddress": "jane@example.com"});
+    assert_eq!(bounce_type(general.clone(), plain.clone()), "AutoReply");
+    let empty = json!({"emailAddress": "jane@example.com", "action": null, "status": "", "diagnosticCode": " "});
+    assert_eq!(bounce_type(general.clone(), empty), "AutoReply");
+    for key in ["action", "status", "diagnosticCode"] {
+        let mut entry = plain.clone();
+        entry[key] = json!("failed");
+        assert_eq!(bounce_type(general.clone(), entry), "Transient", "{key}");
+    }
+    for (key, value) in [
+        ("reportingMTA", "dns; a.example"),
+        ("bounceSubType", "MailboxFull"),
+        ("bounceType", "Permanent"),
+        ("bounceType", "Undetermined"),
+    ] {
+        let mut own = general.clone();
+        own[key] = json!(value);
+        assert_ne!(bounce_type(own, plain.clone()), "AutoReply", "{key} {value}");
+    }
 }
 
 #[test]

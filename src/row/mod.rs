@@ -21,6 +21,9 @@ pub struct EventRow {
     pub recipient: String,
     /// The whole SES message id, not shortened.
     pub message_id: String,
+    /// The address that the event names, normalised, where it is none of the mail's recipients: a mail
+    /// that was forwarded bounces for its last address.
+    pub named: Option<String>,
     /// Whether the event does not say which of the mail's recipients it is about.
     pub ambiguous: bool,
 }
@@ -76,10 +79,14 @@ pub struct ReportType {
     pub name: String,
 }
 
+/// The bounce type of an answer to a mail, which SES reports as a bounce and which is none. Weaker than
+/// every bounce that a server reports.
+pub const AUTO_REPLY: &str = "AutoReply";
+
 /// `bounceType` and `bounceSubType`, open sets: SES adds to both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bounce {
-    /// `Permanent`, `Undetermined`, `Transient`, or one that SES added later.
+    /// `Permanent`, `Undetermined`, `Transient`, [`AUTO_REPLY`], or one that SES added later.
     pub bounce_type: String,
     /// `General`, `NoEmail`, `OnAccountSuppressionList`, `MailboxFull`, …
     pub sub_type: Option<String>,
@@ -115,12 +122,13 @@ impl EventRow {
     /// What the row takes in memory: itself and every string that it owns.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        let Self { detail, report, recipient, message_id, ambiguous: _ } = self;
+        let Self { detail, report, recipient, message_id, named, ambiguous: _ } = self;
         let of_report: usize =
             columns::REPORT.iter().map(|column| column.get.text_bytes(report)).sum();
         let optional = [
             detail.notification_message_id.as_ref(),
             report.report_type.as_ref().map(|report_type| &report_type.name),
+            named.as_ref(),
         ];
         let always = [&detail.event_type, &detail.other_info, recipient, message_id];
         let texts = optional.into_iter().flatten().chain(always);

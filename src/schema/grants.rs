@@ -78,6 +78,10 @@ pub const OBJECTS: &[Object] = &[
     table("aws_report_timeline", "", ""),
     table("aws_report_suppressions", "", ""),
     open("aws_report_address(text)"),
+    open("aws_report_address_cleaned(text)"),
+    open("aws_report_unescaped(text)"),
+    open("aws_report_domain_to_ascii(text)"),
+    open("aws_report_punycode(text)"),
     open("aws_report_shorten(text, integer)"),
     open("aws_report_email(text)"),
     open("aws_report_uuid(bigint, bytea)"),
@@ -92,11 +96,13 @@ pub const OBJECTS: &[Object] = &[
         "aws_report_day(timestamp with time zone, timestamp with time zone, timestamp with time zone)",
     ),
     open("aws_report_domain(text)"),
+    open("aws_report_is_simulator(text)"),
     open("aws_report_bounce_kind(timestamp with time zone, text, text, timestamp with time zone)"),
     // With the caller's rights, and only the owner has those.
     open("aws_report_retention_advance(text, date)"),
     worker_only("aws_report_detail_ensure(date)"),
     worker_only("aws_report_daily_refresh(date)"),
+    worker_only("aws_report_backfill_auto_replies(text, integer)"),
     // A trigger needs no right to be called.
     worker_only("aws_reports_note_days()"),
 ];

@@ -35,8 +35,10 @@ async fn a_backfill_goes_on_where_a_killed_worker_left_it() {
     database.execute(&format!("SET search_path = aws_reports, pg_temp; {ASKED_FOR}")).await;
     database.execute("SET search_path = aws_reports").await;
     let worker = Worker::start(&database, &queue.url, &[]);
-    eventually("it has begun", || database.one("SELECT rows_done > 0 FROM aws_report_backfill"))
-        .await;
+    eventually("it has begun", || {
+        database.one("SELECT rows_done > 0 FROM aws_report_backfill WHERE name = 'mark'")
+    })
+    .await;
     worker.signal("KILL").await;
     drop(worker);
     let begun = status(&database).await;
@@ -44,7 +46,7 @@ async fn a_backfill_goes_on_where_a_killed_worker_left_it() {
 
     let mut workers = [(); 2].map(|()| Worker::start(&database, &queue.url, &[]));
     eventually("it is finished", || {
-        database.one("SELECT finished_at IS NOT NULL FROM aws_report_backfill")
+        database.one("SELECT finished_at IS NOT NULL FROM aws_report_backfill WHERE name = 'mark'")
     })
     .await;
     for worker in &mut workers {

@@ -51,6 +51,7 @@ fn event(number: u128, random: &mut fastrand::Rng) -> EventRow {
         report: ReportRow::new(report, recipient.clone(), format!("message {report}")),
         message_id: format!("message {report}"),
         recipient,
+        named: None,
         ambiguous: false,
     };
     for column in REPORT {

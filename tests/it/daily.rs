@@ -22,7 +22,7 @@ const RECOUNT: &str = r#"
     WITH facts AS (
         SELECT (coalesce(r.send_at, r.reject_at, r.rendering_failure_at) AT TIME ZONE 'UTC')::date AS day,
             coalesce(lower(substring(r.source_email FROM '[^@]*$')), '') AS source_domain,
-            r.report_type, r.message_id, r.bounce_at, bounce_type, coalesce(bounce_sub_type, '') AS bounce_sub_type, fold.*
+            r.report_type, r.message_id, r.complaint_at, bounce_type, coalesce(bounce_sub_type, '') AS bounce_sub_type, fold.*
         FROM aws_reports r
         CROSS JOIN LATERAL (
             SELECT bool_or(event_type NOT IN ('Reject', 'Rendering Failure')) AS sent,
@@ -41,10 +41,9 @@ const RECOUNT: &str = r#"
         count(*) FILTER (WHERE sent) AS sent,
         count(delivered) AS delivered,
         count(*) FILTER (WHERE bounced AND bounce_type = 'Permanent' AND bounce_sub_type = 'General') AS bounced_hard,
-        count(*) FILTER (WHERE bounced AND bounce_type <> 'Permanent'
-            AND NOT (bounce_type = 'Transient' AND bounce_sub_type = 'General' AND coalesce(delivered, 'infinity') <= bounce_at)) AS bounced_soft,
+        count(*) FILTER (WHERE bounced AND bounce_type NOT IN ('Permanent', 'AutoReply')) AS bounced_soft,
         count(*) FILTER (WHERE bounced AND bounce_type = 'Permanent' AND bounce_sub_type = 'OnAccountSuppressionList') AS bounced_suppressed,
-        count(*) FILTER (WHERE complained) AS complained,
+        count(DISTINCT (message_id, complaint_at)) FILTER (WHERE complained) AS complained,
         count(DISTINCT message_id) FILTER (WHERE opened) AS opened,
         count(DISTINCT message_id) FILTER (WHERE clicked) AS clicked,
         count(*) FILTER (WHERE rejected) AS rejected,
@@ -393,7 +392,8 @@ async fn each_report_has_one_state() {
         ("opened", "send_at delivery_delay_at delivery_at open_at"),
         ("delivered", "send_at delivery_delay_at delivery_at"),
         ("delivered", "send_at delivery_at auto-reply"),
-        ("soft bounced", "send_at auto-reply"),
+        ("sent", "send_at auto-reply"),
+        ("soft bounced", "send_at delivery_at general"),
         ("delayed", "send_at delivery_delay_at"),
         ("sent", "send_at"),
         ("unsent", ""),
@@ -407,7 +407,8 @@ async fn each_report_has_one_state() {
                 "hard" => "bounce_at = '2026-11-20', bounce_type = 'Permanent', bounce_sub_type = 'NoEmail'".to_owned(),
                 "suppressed" => "bounce_at = '2026-11-20', bounce_type = 'Permanent', bounce_sub_type = 'Suppressed'".to_owned(),
                 "soft" => "bounce_at = '2026-11-20', bounce_type = 'Transient', bounce_sub_type = 'MailboxFull'".to_owned(),
-                "auto-reply" => "bounce_at = '2026-11-20', bounce_type = 'Transient', bounce_sub_type = 'General'".to_owned(),
+                "auto-reply" => "bounce_at = '2026-11-20', bounce_type = 'AutoReply', bounce_sub_type = 'General'".to_owned(),
+                "general" => "bounce_at = '2026-11-20', bounce_type = 'Transient', bounce_sub_type = 'General'".to_owned(),
                 column => format!("{column} = '2026-11-19'"),
             })
             .chain(["user_id = NULL".to_owned()])
@@ -481,4 +482,157 @@ async fn infinity_written_by_hand_is_on_no_day_and_stops_nobody() {
         [json!({"day": "2026-11-20", "sent": 1})]
     );
     assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_report_stale_day").await, 0);
+}
+
+/// Reports of mails that were sent and delivered on one day, with what else happened to them.
+async fn reports(database: &Database, reports: &[(&str, &str, &str)]) {
+    for (message, email, what) in reports {
+        database
+            .execute(&format!(
+                "INSERT INTO aws_reports (id, message_id, user_email, source_email, send_at, delivery_at)
+                VALUES (aws_report_id('{message}', '{email}'), '{message}', '{email}', 'a@shop.example', '2026-11-20 10:00+00', '2026-11-20 10:01+00');
+                UPDATE aws_reports SET {what} WHERE message_id = '{message}' AND user_email = '{email}'"
+            ))
+            .await;
+    }
+    database.execute("SELECT aws_report_daily_refresh('2026-11-20')").await;
+}
+
+#[tokio::test]
+async fn a_complaint_with_several_candidates_counts_once_and_is_a_guess() {
+    let database = Database::migrated().await;
+    reports(
+        &database,
+        &[
+            ("m1", "a@isp.example", "complaint_at = '2026-11-20 11:00+00'"),
+            ("m1", "b@isp.example", "complaint_at = '2026-11-20 11:00+00'"),
+            ("m1", "c@isp.example", "complaint_at = '2026-11-20 11:00+00'"),
+            ("m2", "a@isp.example", "complaint_at = '2026-11-20 11:00+00'"),
+            ("m3", "d@isp.example", "complaint_at = '2026-11-20 12:00+00'"),
+            ("m3", "e@isp.example", "complaint_at = '2026-11-20 13:00+00'"),
+        ],
+    )
+    .await;
+    assert_eq!(database.one::<i64>("SELECT complained FROM aws_report_daily").await, 4);
+    let guesses = "SELECT user_email, is_guess FROM aws_report_suppressions ORDER BY user_email";
+    let expected = [("a", false), ("b", true), ("c", true), ("d", false), ("e", false)];
+    assert_eq!(
+        database.rows(guesses).await,
+        expected.map(|(one, is_guess)| {
+            json!({"user_email": format!("{one}@isp.example"), "is_guess": is_guess})
+        })
+    );
+}
+
+#[tokio::test]
+async fn mail_to_the_simulator_is_visible_and_in_no_figure() {
+    let database = Database::migrated().await;
+    let bounced =
+        "bounce_at = '2026-11-20 10:02+00', bounce_type = 'Permanent', bounce_sub_type = 'General'";
+    reports(
+        &database,
+        &[
+            ("m1", "bounce@simulator.amazonses.com", bounced),
+            ("m2", "bounce+label@simulator.amazonses.com", bounced),
+            ("m3", "complaint@simulator.amazonses.com", "complaint_at = '2026-11-20 11:00+00'"),
+            ("m4", "ada@simulator.amazonses.com.example", bounced),
+            ("m5", "ok@example.com", "open_at = '2026-11-20 11:00+00'"),
+        ],
+    )
+    .await;
+    let figures =
+        "SELECT sent, bounced_hard, complained, bounce_rate::float8 FROM aws_report_daily";
+    assert_eq!(
+        database.rows(figures).await,
+        [json!({"sent": 2, "bounced_hard": 1, "complained": 0, "bounce_rate": 50})]
+    );
+    let suppressed = "SELECT user_email FROM aws_report_suppressions";
+    assert_eq!(
+        database.rows(suppressed).await,
+        [json!({"user_email": "ada@simulator.amazonses.com.example"})]
+    );
+    let states = "SELECT count(*) FROM aws_report_states WHERE state = 'hard bounced'";
+    assert_eq!(database.one::<i64>(states).await, 3);
+}
+
+#[tokio::test]
+async fn a_hard_bounce_of_one_of_several_is_a_guess() {
+    let database = Database::migrated().await;
+    let bounced =
+        "bounce_at = '2026-11-20 10:02+00', bounce_type = 'Permanent', bounce_sub_type = 'General'";
+    reports(
+        &database,
+        &[
+            ("m1", "a@x.example", bounced),
+            ("m1", "b@x.example", bounced),
+            ("m2", "c@x.example", bounced),
+        ],
+    )
+    .await;
+    database
+        .execute(
+            "SELECT aws_report_detail_ensure('2026-11-01');
+            INSERT INTO aws_report_detail (id, report_id, event_type, message_id, \"timestamp\", \"to\", other_info)
+            SELECT gen_random_uuid(), id, 'Bounce', message_id, bounce_at, user_email,
+                CASE WHEN user_email < 'c' THEN '{\"ambiguous\": true}' ELSE '{}' END::jsonb FROM aws_reports",
+        )
+        .await;
+    let guesses = "SELECT user_email, is_guess FROM aws_report_suppressions ORDER BY user_email";
+    assert_eq!(
+        database.rows(guesses).await,
+        [("a", true), ("b", true), ("c", false)].map(|(one, is_guess)| {
+            json!({"user_email": format!("{one}@x.example"), "is_guess": is_guess})
+        })
+    );
+}
+
+#[tokio::test]
+async fn auto_replies_of_former_versions_are_told_by_their_shape() {
+    let database = Database::migrated().await;
+    let general =
+        "bounce_at = '2026-11-20 10:02+00', bounce_type = 'Transient', bounce_sub_type = 'General'";
+    let reply = r#"{"bounce": {}, "recipient": {"emailAddress": "a@x.example"}}"#;
+    let of_server =
+        r#"{"bounce": {"reportingMTA": "dns; x"}, "recipient": {"emailAddress": "a@x.example"}}"#;
+    let diagnosed =
+        r#"{"bounce": {}, "recipient": {"emailAddress": "a@x.example", "status": "5.0.0"}}"#;
+    database.execute("SELECT aws_report_detail_ensure('2026-11-01')").await;
+    for (name, details, bounce_type) in [
+        ("reply", &[reply][..], "AutoReply"),
+        ("server", &[of_server], "Transient"),
+        ("diagnosed", &[diagnosed], "Transient"),
+        ("both", &[reply, diagnosed], "Transient"),
+        ("expired", &[], "AutoReply"),
+    ] {
+        let email = format!("{name}-{bounce_type}@x.example").to_lowercase();
+        reports(&database, &[("m", &email, general)]).await;
+        for (minute, info) in details.iter().enumerate() {
+            database
+                .execute(&format!(
+                    "INSERT INTO aws_report_detail (id, report_id, event_type, message_id, \"timestamp\", \"to\", other_info)
+                    SELECT gen_random_uuid(), id, 'Bounce', message_id, bounce_at + interval '{minute} min', user_email, '{info}'
+                    FROM aws_reports WHERE user_email = '{email}'"
+                ))
+                .await;
+        }
+    }
+    let mut position: Option<String> = None;
+    let mut looked_at = 0;
+    loop {
+        let (next, done): (Option<String>, i64) =
+            sqlx::query_as("SELECT * FROM aws_report_backfill_auto_replies($1, 2)")
+                .bind(position)
+                .fetch_one(&database.pool)
+                .await
+                .expect("a batch");
+        looked_at += done;
+        position = next;
+        if position.is_none() {
+            break;
+        }
+    }
+    assert_eq!(looked_at, 5);
+    let wrong = "SELECT count(*) FROM aws_reports
+        WHERE strpos(user_email, lower(bounce_type) || '@') = 0";
+    assert_eq!(database.one::<i64>(wrong).await, 0);
 }

@@ -45,9 +45,11 @@ fn each_file_says_why_and_what_it_locks_and_what_its_undoing_loses() {
             "down/{stem} does not say what it undoes"
         );
         assert!(up.ends_with('\n') && !up.contains('\r') && !up.contains('\t'), "{stem}");
+        // What a function that comes back does when it is called is no undoing.
+        let statements: String = down.split("$$").step_by(2).collect();
         for word in ["DELETE FROM", "TRUNCATE", "CASCADE"] {
             assert!(
-                !down.contains(word),
+                !statements.contains(word),
                 "down/{stem} says {word}: what it drops is to be seen by name"
             );
         }

@@ -331,6 +331,53 @@ fn address_like() -> impl Strategy<Value = String> {
             "[\">) ]{0,3}"
         )
             .prop_map(|(a, b, c, d)| format!("{a}{b}{c}{d}")),
+        // What delivery reports write around an address.
+        proptest::collection::vec(written(), 0..8).prop_map(|parts| parts.concat()),
+    ]
+}
+
+/// A part of an address, or what surrounds one.
+fn written() -> impl Strategy<Value = String> {
+    let surroundings = proptest::sample::select(vec![
+        "rfc822;",
+        "smtp:",
+        "mailto:",
+        "Team: ",
+        "(expanded from: <team@example.org>)",
+        "(",
+        ")",
+        "<",
+        ">",
+        "<<",
+        ">>",
+        "\"",
+        "\\\"",
+        "\\",
+        "'",
+        ".",
+        ",",
+        ";",
+        ":",
+        " ",
+        "[",
+        "]",
+        "\u{a0}",
+        "\u{200b}",
+        "\u{feff}",
+        "\u{ad}",
+        "\u{3000}",
+        "\u{1}",
+        "\u{201c}",
+        "\u{bb}",
+        "\u{3002}",
+        "@",
+        "\"a b\"",
+        "\"x@y\"",
+    ]);
+    prop_oneof![
+        surroundings.prop_map(str::to_owned),
+        "[a-zA-Zß]{1,6}@([a-zA-Z0-9äöüßÄÖÜéñçα-ωА-я一-龥ぁ-んｱ-ﾝａ-ｚﬁ-]{1,9}\\.){1,2}[a-z]{2}",
+        "[a-z]{1,5}@[a-z]{1,5}\\.example",
     ]
 }
 

@@ -91,7 +91,9 @@ impl Mail {
                     ("Undetermined", "Undetermined"),
                     ("New", "Newer"),
                 ][random.usize(..5)];
-                let own = json!({"timestamp": time, "feedbackId": format!("f-{}-{}", self.id, random.u32(..3)), "bounceType": bounce_type, "bounceSubType": sub_type, "bouncedRecipients": [{"emailAddress": format!("Bounce <{}>", one.to_uppercase()), "diagnosticCode": "smtp; 550\n5.1.1"}]});
+                // Without one, a bounce of Transient/General is an auto-reply.
+                let diagnosis = Some("smtp; 550\n5.1.1").filter(|_| one.len().is_multiple_of(2));
+                let own = json!({"timestamp": time, "feedbackId": format!("f-{}-{}", self.id, random.u32(..3)), "bounceType": bounce_type, "bounceSubType": sub_type, "bouncedRecipients": [{"emailAddress": format!("Bounce <{}>", one.to_uppercase()), "diagnosticCode": diagnosis}]});
                 event("Bounce", "bounce", own, mail)
             }
             5 => event(
