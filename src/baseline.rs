@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::decode::identity::dead_letter_id;
 use crate::decode::{Rules, baseline};
-use crate::ingest::{Blocked, Breaker, Destination, Stop, Trouble, ingest};
+use crate::ingest::{Blocked, Breaker, Destination, Stop, Trouble, ingest, probe};
 use crate::postgres::SchemaName;
 use crate::row::{EventRow, ReportRow};
 use crate::store::partitions::months_ahead;
@@ -158,10 +158,6 @@ async fn write_rows(store: &Store, rows: Vec<HandMade<'_>>) -> Result<(u64, usiz
 impl<'r> Destination for Chunk<'r> {
     type Item = HandMade<'r>;
 
-    fn store(&self) -> &Store {
-        self.store
-    }
-
     fn breaker(&self) -> Option<&Breaker> {
         // Tables made by hand may well be wrong in the same way in every row.
         None
@@ -185,6 +181,10 @@ impl<'r> Destination for Chunk<'r> {
         } else {
             self.store.write_reports(&reports, &letters).await
         }
+    }
+
+    async fn probe(&self) -> Result<(), Error> {
+        probe(self.store).await
     }
 
     fn is_fatal(&self, error: &Error) -> bool {

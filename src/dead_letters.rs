@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::baseline;
 use crate::decode::{Acknowledged, Outcome, Reason, Rejection, Rules, decode, latest_clock};
-use crate::ingest::{Blocked, Breaker, Destination, Stop, Trouble, ingest};
+use crate::ingest::{Blocked, Breaker, Destination, Stop, Trouble, ingest, probe};
 use crate::row::EventRow;
 use crate::store::{Checkpoint, Error, Letter, Refusal, Retried, Selection, Store, Written};
 
@@ -135,10 +135,6 @@ impl<F: FnMut(Uuid, &Became) + Send> Retry<'_, F> {
 impl<F: FnMut(Uuid, &Became) + Send + Sync> Destination for Retry<'_, F> {
     type Item = Tried;
 
-    fn store(&self) -> &Store {
-        self.store
-    }
-
     fn breaker(&self) -> Option<&Breaker> {
         Some(self.breaker)
     }
@@ -160,6 +156,10 @@ impl<F: FnMut(Uuid, &Became) + Send + Sync> Destination for Retry<'_, F> {
             }
         }
         self.store.write_with(&rows, &[], &Checkpoint::Letters(&retried)).await
+    }
+
+    async fn probe(&self) -> Result<(), Error> {
+        probe(self.store).await
     }
 
     fn is_fatal(&self, error: &Error) -> bool {

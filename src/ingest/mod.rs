@@ -24,9 +24,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::backoff::Backoff;
-use crate::store::{Error, Refusal, Store, Violation, Written};
+use crate::store::{Error, Refusal, Violation, Written};
 use bisect::Bisect;
 pub use breaker::Breaker;
+pub use probe::probe;
 
 /// Attempts that fail without a verdict on the values, while PostgreSQL accepts a probe, before the items
 /// are suspected.
@@ -39,14 +40,14 @@ pub trait Destination: Send {
     /// What becomes rows or a dead letter.
     type Item: Send + Sync;
 
-    /// The tables.
-    fn store(&self) -> &Store;
-
     /// Counts what refusals have made dead letters; `None` where items may rightly be refused alike.
     fn breaker(&self) -> Option<&Breaker>;
 
     /// Writes a part in one transaction; repeated, it changes nothing.
     fn write(&self, part: &[Self::Item]) -> impl Future<Output = Result<Written, Error>> + Send;
+
+    /// Tries whether PostgreSQL accepts an event at all, as [`probe`] does.
+    fn probe(&self) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Whether an error ends the whole work instead of being tried again.
     fn is_fatal(&self, error: &Error) -> bool;
@@ -214,7 +215,7 @@ async fn settle<D: Destination>(
             Error::Refused(_) | Error::Constraint(_) | Error::Locked | Error::TakenOver
         );
         if !(is_answer && evidence.is_fresh()) {
-            if let Err(probe) = probe::probe(destination.store()).await {
+            if let Err(probe) = destination.probe().await {
                 // Its text, unlike that of the part's error, holds nothing of a message.
                 let told = if is_answer { probe } else { error };
                 destination.pause(Trouble::Database(told), delay).await?;
@@ -222,6 +223,10 @@ async fn settle<D: Destination>(
             }
             evidence.0 = Some(Instant::now());
             destination.accepted();
+            if is_answer {
+                // The database may have been mended since the refusal: only the next one counts.
+                continue;
+            }
         }
         failures += 1;
         if let Some(blame) = blame(&error, part.len(), failures) {
@@ -250,3 +255,6 @@ fn blame(error: &Error, items: usize, failures: u32) -> Option<Blame> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

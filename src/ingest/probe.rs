@@ -13,7 +13,7 @@ use crate::store::{DeadLetter, Error, Store};
 ///
 /// # Errors
 /// What PostgreSQL says; its text then holds nothing of a message.
-pub(super) async fn probe(store: &Store) -> Result<(), Error> {
+pub async fn probe(store: &Store) -> Result<(), Error> {
     let now = now();
     let body = body(now);
     // A message id of its own, so that the probes of two workers do not wait for each other.

@@ -9,8 +9,8 @@ use tokio::sync::{Mutex, mpsc};
 
 use super::Shared;
 use super::part::{Chunk, Decoded, dead_letters, describe, rows};
-use crate::ingest::{Blocked, Breaker, Destination, Stop, Trouble, ingest};
-use crate::store::{Checkpoint, Error, Refusal, Store, Written};
+use crate::ingest::{Blocked, Breaker, Destination, Stop, Trouble, ingest, probe};
+use crate::store::{Checkpoint, Error, Refusal, Written};
 
 /// What arrives from the reader.
 pub(super) type Found = Arc<Mutex<mpsc::Receiver<Chunk>>>;
@@ -67,10 +67,6 @@ impl ChunkOfFile {
 impl Destination for ChunkOfFile {
     type Item = Decoded;
 
-    fn store(&self) -> &Store {
-        &self.shared.store
-    }
-
     fn breaker(&self) -> Option<&Breaker> {
         Some(&self.shared.breaker)
     }
@@ -87,6 +83,10 @@ impl Destination for ChunkOfFile {
         let described = describe(id, self.file, first, is_last, part);
         let checkpoint = Checkpoint::Part(&described);
         self.shared.store.write_with(&rows(part), &dead_letters(part), &checkpoint).await
+    }
+
+    async fn probe(&self) -> Result<(), Error> {
+        probe(&self.shared.store).await
     }
 
     fn is_fatal(&self, error: &Error) -> bool {

@@ -178,26 +178,38 @@ async fn a_message_that_takes_too_long_is_isolated_too() {
     let _ = scene.ends_well(40, 1).await;
 }
 
-#[tokio::test]
-async fn a_locked_report_holds_up_its_own_messages_only() {
+/// While somebody else holds a lock, a message that needs it waits, and 199 others are written.
+async fn holds_up_one_message_only(lock: &'static str, waits: String) {
     let scene = Scene::start(Database::migrated().await, &[]).await;
     scene.put(&sends(0..1));
     scene.has("the first mail", 1).await;
     let mut other = somebody_else(&scene.database).await;
-    let mut lock = other.begin().await.expect("it begins");
-    sqlx::query("SELECT FROM aws_reports.aws_reports FOR UPDATE")
-        .execute(&mut *lock)
-        .await
-        .expect("locked");
+    let mut transaction = other.begin().await.expect("it begins");
+    sqlx::query(lock).execute(&mut *transaction).await.expect("locked");
 
-    scene.put(&opens(0..1));
+    scene.put(&[waits]);
     scene.put(&sends(1..200));
     scene.has("the others are written", 200).await;
     eventually("it names the holder", || async { scene.worker.log().contains("crm") }).await;
     assert!(!scene.worker.log().contains("not receiving"), "{}", scene.worker.log());
-    lock.rollback().await.expect("rolled back");
+    transaction.rollback().await.expect("rolled back");
     let log = scene.ends_well(201, 0).await;
     assert!(log.lines().count() < 40, "{log}");
+}
+
+#[tokio::test]
+async fn a_locked_report_holds_up_its_own_messages_only() {
+    let [waits] = &opens(0..1)[..] else { panic!("one") };
+    holds_up_one_message_only("SELECT FROM aws_reports.aws_reports FOR UPDATE", waits.clone())
+        .await;
+}
+
+/// `ANALYZE` and `VACUUM` take that lock.
+#[tokio::test]
+async fn a_lock_on_the_details_holds_up_only_what_needs_a_new_month() {
+    let lock = "LOCK TABLE aws_reports.aws_report_detail IN SHARE UPDATE EXCLUSIVE MODE";
+    let old = event::open(&message_id(0), &[PERSON], "2014-03-01T11:00:00.000Z");
+    holds_up_one_message_only(lock, old.to_string()).await;
 }
 
 /// As the README has applications do it when they send.
@@ -220,29 +232,6 @@ async fn a_sender_that_has_not_committed_holds_up_its_own_mail_only() {
     let user = format!("SELECT user_id FROM aws_reports WHERE message_id = '{id}'");
     assert_eq!(scene.database.one::<String>(&user).await, "07");
     let _ = scene.ends_well(100, 0).await;
-}
-
-/// `ANALYZE` and `VACUUM` take that lock.
-#[tokio::test]
-async fn a_lock_on_the_details_holds_up_only_what_needs_a_new_month() {
-    let scene = Scene::start(Database::migrated().await, &[]).await;
-    scene.put(&sends(0..1));
-    scene.has("the first mail", 1).await;
-    let mut other = somebody_else(&scene.database).await;
-    let mut lock = other.begin().await.expect("it begins");
-    sqlx::query("LOCK TABLE aws_reports.aws_report_detail IN SHARE UPDATE EXCLUSIVE MODE")
-        .execute(&mut *lock)
-        .await
-        .expect("locked");
-
-    let old = event::open(&message_id(0), &[PERSON], "2014-03-01T11:00:00.000Z").to_string();
-    scene.put(&[old]);
-    scene.put(&sends(1..200));
-    scene.has("the others are written", 200).await;
-    eventually("it names the holder", || async { scene.worker.log().contains("crm") }).await;
-    assert!(!scene.worker.log().contains("not receiving"), "{}", scene.worker.log());
-    lock.rollback().await.expect("rolled back");
-    let _ = scene.ends_well(201, 0).await;
 }
 
 /// Otherwise a crash of PostgreSQL would lose what is deleted from the queue already.

@@ -10,7 +10,7 @@ use super::held::Held;
 use super::pending::{Deletable, Pending};
 use crate::decode::identity::dead_letter_id;
 use crate::decode::{Outcome, Reason, Rejection};
-use crate::ingest::{Blocked, Breaker, Destination, Stop, Trouble};
+use crate::ingest::{Blocked, Breaker, Destination, Stop, Trouble, probe};
 use crate::row::EventRow;
 use crate::store::{DeadLetter, Error, Refusal, Store, Written};
 use crate::worker::flow::leases::Leases;
@@ -73,10 +73,6 @@ impl Tables {
 impl Destination for Tables {
     type Item = Pending;
 
-    fn store(&self) -> &Store {
-        &self.parts.store
-    }
-
     fn breaker(&self) -> Option<&Breaker> {
         Some(&self.parts.breaker)
     }
@@ -96,6 +92,10 @@ impl Destination for Tables {
             Err(_) => stats::write_failed(),
         }
         written
+    }
+
+    async fn probe(&self) -> Result<(), Error> {
+        probe(&self.parts.store).await
     }
 
     fn is_fatal(&self, _error: &Error) -> bool {
