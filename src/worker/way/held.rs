@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::pending::Pending;
+use super::pending::{Held, Pending};
 use super::tables::Tables;
 use crate::backoff::Backoff;
 use crate::decode::Outcome;
@@ -25,13 +25,6 @@ use crate::worker::log_throttle::LogThrottle;
 
 /// Messages that constraints may block before no more are received: the operator has to act.
 const MOST_BLOCKED: usize = 100;
-
-/// A message and what blocks it.
-#[derive(Debug)]
-pub(crate) struct Held {
-    pub(crate) pending: Pending,
-    pub(crate) by: Blocked,
-}
 
 /// Reports that are known to be locked: their messages need not be tried with the others.
 #[derive(Debug, Default)]

@@ -1,6 +1,7 @@
 //! A message on its way through the worker.
 
 use crate::decode::Outcome;
+use crate::ingest::Blocked;
 use crate::queue::Message;
 use crate::row::EventRow;
 use crate::worker::flow::budget::Share;
@@ -25,6 +26,13 @@ impl Pending {
             Outcome::Acknowledged(_) | Outcome::DeadLetter(_) => 1,
         }
     }
+}
+
+/// A message that something outside it blocks.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) pending: Pending,
+    pub(crate) by: Blocked,
 }
 
 /// Bytes that a message takes while it is held, and that it adds to a batch: its body, and what

@@ -6,8 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::held::Held;
-use super::pending::{Deletable, Pending};
+use super::pending::{Deletable, Held, Pending};
 use crate::decode::identity::dead_letter_id;
 use crate::decode::{Outcome, Reason, Rejection};
 use crate::ingest::{Blocked, Breaker, Destination, Stop, Trouble, probe};

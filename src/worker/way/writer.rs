@@ -7,8 +7,8 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::held::{Held, LockedReports};
-use super::pending::Pending;
+use super::held::LockedReports;
+use super::pending::{Held, Pending};
 use super::tables::Tables;
 use crate::ingest::ingest;
 use crate::worker::health::Pulse;
