@@ -30,7 +30,7 @@ pub struct Converted {
     pub new: u64,
     /// Rows that met one that was there: duplicates.
     pub duplicates: u64,
-    /// Rows that could not be understood; each is a dead letter.
+    /// Rows that could not be decoded; each is a dead letter.
     pub dead_letters: u64,
 }
 

@@ -195,7 +195,7 @@ impl<F: FnMut(Uuid, &Became) + Send + Sync> Destination for Retry<'_, F> {
         let why = match by {
             Blocked::Lock => return Ok(Some(alone)),
             Blocked::Constraint(violation) => violation.to_string(),
-            Blocked::Alike(code) => format!("PostgreSQL refuses many alike (SQLSTATE {code})"),
+            Blocked::Alike(code) => format!("PostgreSQL refuses many with SQLSTATE {code}"),
         };
         // It stays as it was.
         self.tell(alone.letter.id, &Became::DeadLetter(why));

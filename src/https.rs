@@ -64,8 +64,9 @@ fn checked(file: &Path) -> Result<Vec<u8>, String> {
         return Err("it holds no certificate".to_owned());
     }
     for certificate in &certificates {
-        webpki::anchor_from_trusted_cert(certificate)
-            .map_err(|error| format!("it holds what is no certificate of a root: {error}"))?;
+        webpki::anchor_from_trusted_cert(certificate).map_err(|error| {
+            format!("it holds a certificate that is not a root certificate: {error}")
+        })?;
     }
     Ok(pem)
 }
@@ -89,7 +90,7 @@ mod tests {
             ("", "it holds no certificate"),
             ("nonsense", "it holds no certificate"),
             ("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n", "it is not PEM"),
-            (pem, "no certificate of a root"),
+            (pem, "not a root certificate"),
         ] {
             let line = refusal(content);
             assert!(line.starts_with("AWS_CA_BUNDLE /") && line.contains(says), "{line}");

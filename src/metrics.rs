@@ -51,27 +51,30 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
         .install_recorder()?;
     for (name, text) in [
         (MESSAGES_RECEIVED, "Messages received, redeliveries included"),
-        (MESSAGES_REDELIVERED, "Messages that SQS had handed out before"),
+        (MESSAGES_REDELIVERED, "Messages that SQS had delivered before"),
         (MESSAGES_ACKNOWLEDGED, "Messages with nothing to store, by kind"),
         (MESSAGES_DELETED, "Messages deleted from the queue"),
-        (MESSAGES_NOT_DELETED, "Messages that SQS did not delete when asked; they come again"),
+        (
+            MESSAGES_NOT_DELETED,
+            "Messages that SQS did not delete when asked; they will be received again",
+        ),
         (DEAD_LETTERS, "Messages stored as dead letters, by reason"),
-        (MESSAGES_TRUSTED, "Messages whose topic and signature were checked and found good"),
+        (MESSAGES_TRUSTED, "Messages whose topic and signature were checked and accepted"),
         (MESSAGES_REFUSED, "Messages that are not trusted and became dead letters, by reason"),
         (
             MESSAGES_UNVERIFIED,
-            "Messages that are not trusted and were written all the same, by reason",
+            "Messages that are not trusted and were written nevertheless, by reason",
         ),
         (
             CERTIFICATE_FAILURES,
             "Signing certificates that could not be fetched and are tried again",
         ),
         (DETAILS_NEW, "Detail rows that were new"),
-        (DETAILS_KNOWN, "Detail rows that were there already: duplicates and replays"),
+        (DETAILS_KNOWN, "Detail rows that existed already: duplicates and replays"),
         (DETAILS_EXPIRED, "Detail rows that were not stored, because they are no longer kept"),
         (
             RECEIVE_FAILURES,
-            "Receives that failed, by what helps: time (transient) or a person (permanent)",
+            "Receives that failed, by kind: transient failures pass, permanent ones need a person",
         ),
         (WRITE_FAILURES, "Transactions that failed and are tried again"),
     ] {
@@ -85,9 +88,13 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_histogram!(
         TRANSACTION_SECONDS,
         Unit::Seconds,
-        "Time that a transaction took, by its name and outcome"
+        "Duration of a transaction, by name and outcome"
     );
-    describe_histogram!(COMMIT_SECONDS, Unit::Seconds, "Time that a transaction took");
+    describe_histogram!(
+        COMMIT_SECONDS,
+        Unit::Seconds,
+        "Duration of a transaction that wrote messages"
+    );
     describe_histogram!(BATCH_MESSAGES, "Messages that a transaction wrote");
     describe_histogram!(
         QUEUE_SECONDS,
@@ -97,7 +104,7 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     describe_histogram!(
         REFRESH_SECONDS,
         Unit::Seconds,
-        "Time that counting one day of aws_report_daily anew took"
+        "Duration of a refresh of one day of aws_report_daily"
     );
     // A counter that is not there until something happens cannot be alerted on.
     for name in [

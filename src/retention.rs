@@ -37,7 +37,7 @@ pub struct Retain {
     pub details: Option<u16>,
     /// Rows of `aws_reports`: the same, and never fewer.
     pub reports: Option<u16>,
-    /// Dead letters, and the notes of finished replays: days.
+    /// Dead letters, and the records of finished replays: days.
     pub dead_letters: Option<u16>,
 }
 
@@ -218,7 +218,7 @@ SELECT aws_report_retention_advance($1, $2)",
         for partition in partitions::list(&mut self.connection, &self.schema).await? {
             if partition.is_pending {
                 partitions::finish_detach(&mut self.connection, &partition).await?;
-                tracing::info!(partition = partition.name, "finished an interrupted detach");
+                tracing::info!(partition = partition.name, "finished an interrupted DETACH");
             }
         }
         for partition in partitions::list(&mut self.connection, &self.schema).await? {
@@ -229,7 +229,10 @@ SELECT aws_report_retention_advance($1, $2)",
                 break;
             }
             if partition.is_attached {
-                tracing::info!(partition = partition.name, "detaching; it waits for its readers");
+                tracing::info!(
+                    partition = partition.name,
+                    "detaching the partition, which waits for its readers"
+                );
             }
             partitions::remove(&mut self.connection, &partition).await?;
             tracing::info!(
@@ -279,7 +282,7 @@ SELECT aws_report_retention_advance($1, $2)",
         Ok(total)
     }
 
-    /// Removes dead letters, and the notes of finished replays, that are older than so many days.
+    /// Removes dead letters, and the records of finished replays, that are older than so many days.
     ///
     /// # Errors
     /// [`Error::Rights`]; what was removed until then stays removed.

@@ -22,12 +22,12 @@ pub fn on_signals() -> io::Result<CancellationToken> {
             }
             if stopped.is_cancelled() {
                 tracing::warn!(
-                    "second signal: stopping at once; what is in flight will be received again"
+                    "second signal: stopping at once; messages in flight will be received again"
                 );
                 #[expect(clippy::exit, reason = "that is what a second signal asks for")]
                 std::process::exit(1);
             }
-            tracing::info!("signal received: draining; a second one stops at once");
+            tracing::info!("signal received: draining; a second signal stops at once");
             stopped.cancel();
         }
     });

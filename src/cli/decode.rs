@@ -18,7 +18,7 @@ use crate::row::EventRow;
 #[derive(Debug, Clone, Args)]
 #[command(after_help = HELP, max_term_width = 100)]
 pub(super) struct DecodeArgs {
-    /// Files that hold one SQS message body each. `-` is standard input, which holds one body a line
+    /// Files that hold one SQS message body each. `-` is standard input, which holds one body per line
     #[arg(value_name = "FILE", default_value = "-")]
     files: Vec<PathBuf>,
 

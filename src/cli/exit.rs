@@ -23,7 +23,7 @@ pub(super) const LINT: u8 = 7;
 pub(super) const NEWER: u8 = 8;
 
 /// The codes of `ses-reports migrate`, for its help.
-pub(super) const MIGRATE_HELP: &str = "Exit codes: 0 done or current; 1 failed; 2 wrong usage or configuration; 3 pending (status --check); 4 divergent or missing; 5 drift or an invalid index; 6 a lock was not to be had; 7 the linter objects (plan); 8 the database is newer than this program.";
+pub(super) const MIGRATE_HELP: &str = "Exit codes: 0 done or current; 1 failed; 2 wrong usage or configuration; 3 pending (status --check); 4 divergent or missing; 5 drift or an invalid index; 6 a lock could not be obtained; 7 the linter reports a statement (plan); 8 the database is newer than this program.";
 
 /// A failure and its exit code.
 #[derive(Debug)]

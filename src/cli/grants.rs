@@ -45,8 +45,9 @@ pub(super) struct GrantsArgs {
 }
 
 const HELP: &str = "\
-The roles must exist before the SQL runs. Run it again, as the owner, after each migration: it \
-also takes away what it does not give.
+Create the roles before you run the SQL. It also takes away all rights that it does not give, and \
+records the roles, so that each migration gives them their rights to what is new. Run it again \
+when you add a role.
 
   ses-reports grants --reader analyst | psql -X -v ON_ERROR_STOP=1 -f - \"$ADMIN_URL\"";
 
@@ -87,10 +88,9 @@ fn check_distinct(roles: &Roles) -> Result<(), Wrong> {
     names.extend(&roles.operator);
     names.sort_by_key(|role| role.as_str());
     match names.windows(2).find(|pair| pair[0] == pair[1]) {
-        Some(pair) => Err(Wrong::new(format!(
-            "{:?} is given twice: each role must be another one",
-            pair[0].as_str()
-        ))),
+        Some(pair) => {
+            Err(Wrong::new(format!("{:?} is given twice: the roles must differ", pair[0].as_str())))
+        }
         None => Ok(()),
     }
 }

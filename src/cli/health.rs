@@ -102,7 +102,7 @@ async fn get(endpoint: &Endpoint, path: &str) -> std::io::Result<(u16, String)> 
     let mut bytes = Vec::new();
     stream.take(MOST_BYTES).read_to_end(&mut bytes).await?;
     read(&String::from_utf8_lossy(&bytes))
-        .ok_or_else(|| std::io::Error::other("the answer is no HTTP"))
+        .ok_or_else(|| std::io::Error::other("the answer is not HTTP"))
 }
 
 fn read(text: &str) -> Option<(u16, String)> {

@@ -42,7 +42,7 @@ struct Cli {
 
 const HELP: &str = "\
 Every flag of a worker can be set by the environment variable that is shown with it. An empty \
-variable is not set.
+variable counts as not set.
 
   ses-reports --migrate-only            prepare the database, as a deploy step
   ses-reports worker --no-migrate       consume the queue
@@ -66,7 +66,7 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Drain a dead-letter queue of SQS, as if its messages came from the queue
     Redrive(redrive::RedriveArgs),
-    /// List, show, retry and delete the message bodies that could not be understood
+    /// List, show, retry and delete the message bodies that could not be decoded
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
     /// Show, try, apply, undo and verify the migrations of the schema
@@ -126,7 +126,12 @@ fn command(arguments: &[OsString]) -> clap::Command {
     let names_command =
         arguments.get(1).is_some_and(|first| !first.as_encoded_bytes().starts_with(b"-"));
     let command = Cli::command();
-    if names_command { command } else { worker::WorkerCommand::augment_args(command) }
+    if names_command {
+        return command;
+    }
+    // The groups of flags would put their own descriptions in place of the program's.
+    let (about, long_about) = (command.get_about().cloned(), command.get_long_about().cloned());
+    worker::WorkerCommand::augment_args(command).about(about).long_about(long_about)
 }
 
 /// A variable that is empty is not set.
@@ -191,7 +196,7 @@ async fn until_signal<T>(work: impl Future<Output = Result<T, Failure>>) -> Resu
     let stop = shutdown::on_signals().map_err(failed)?;
     stop.run_until_cancelled(work)
         .await
-        .ok_or_else(|| failed("stopped by a signal: what was under way is rolled back"))?
+        .ok_or_else(|| failed("stopped by a signal: the current transaction is rolled back"))?
 }
 
 /// Writes an answer. It is no failure if nobody reads it.
@@ -216,6 +221,15 @@ mod tests {
 
     fn arguments(given: &[&str]) -> Vec<OsString> {
         ["ses-reports"].iter().chain(given).map(OsString::from).collect()
+    }
+
+    #[test]
+    fn the_help_begins_with_what_the_program_does() {
+        for given in [&[][..], &["--help"], &["worker", "--help"]] {
+            let mut command = command(&arguments(given));
+            let help = command.render_long_help().to_string();
+            assert!(help.starts_with("Moves Amazon SES events"), "{given:?}: {help}");
+        }
     }
 
     #[test]

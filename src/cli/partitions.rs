@@ -57,7 +57,7 @@ pub(super) struct Common {
 fn month(text: &str) -> Result<Date, String> {
     let format = format_description!("[year]-[month]-[day]");
     Date::parse(&format!("{text}-01"), format)
-        .map_err(|_error| "no month: write it as 2026-11".to_owned())
+        .map_err(|_error| "it is not a month; write it as 2026-11".to_owned())
 }
 
 pub(super) async fn run(command: &Command) -> Result<(), Failure> {
@@ -96,7 +96,7 @@ async fn create(database: &Database, months: u16) -> Result<Answer, Failure> {
         }
     }
     let line = if created.is_empty() {
-        "every month is there: nothing to do".to_owned()
+        "every month has a partition: nothing to do".to_owned()
     } else {
         format!("created {}", created.join(", "))
     };
@@ -107,7 +107,7 @@ async fn drop_before(database: &Database, before: Date, dry_run: bool) -> Result
     if before > month_of(now()) {
         return Err(Failure {
             code: USAGE,
-            line: format!("--before {}: that month is yet to come", name_of(before)),
+            line: format!("--before {}: that month is in the future", name_of(before)),
         });
     }
     let (kept_from, dropped) = if dry_run {
@@ -161,7 +161,7 @@ fn sql(error: &sqlx::Error) -> Failure {
 fn refused(error: retention::Error) -> Failure {
     let line = match error {
         retention::Error::Rights(refusal) => format!(
-            "PostgreSQL: {refusal}: dropping months is the right of the schema's owner; connect as that"
+            "PostgreSQL: {refusal}: only the owner of the schema may drop months; connect as the owner"
         ),
         other => format!("PostgreSQL: {other}"),
     };

@@ -89,7 +89,7 @@ pub(super) async fn run(args: &RedriveArgs) -> Result<(), Failure> {
     let attributes = queue.attributes().await.map_err(unusable)?;
     if attributes.has_redrive {
         tracing::warn!(
-            "{} has a dead-letter queue of its own: is it one? It is drained all the same, as a worker does",
+            "{} has a dead-letter queue of its own, so it may not be one itself; draining it nevertheless",
             queue.name()
         );
     }
@@ -118,7 +118,7 @@ pub(super) async fn run(args: &RedriveArgs) -> Result<(), Failure> {
     }
     if left > 0 {
         tracing::warn!(
-            "SQS counts about {left} messages still: somebody else has received them, or it counts late"
+            "SQS still counts about {left} messages: another consumer has received them, or the count is late"
         );
     }
     Ok(())
@@ -130,7 +130,7 @@ fn url(args: &RedriveArgs) -> Result<String, Failure> {
     let url = bare(&args.from);
     if !url.starts_with("http://") && !url.starts_with("https://") {
         return Err(usage(
-            "--from is no URL: it must start with https:// (neither an ARN nor a name will do)",
+            "--from is not a URL: it must start with https:// (an ARN or a name does not work)",
         ));
     }
     if args.sqs_queue_url.as_deref().map(bare) == Some(url.clone()) {

@@ -48,8 +48,8 @@ pub(super) struct ReplayArgs {
 }
 
 const HELP: &str = "\
-The bodies may stand one a line, one a file, in a JSON array, or one after another with nothing \
-in between, as Firehose writes them. gzip is recognised. A body that is no event becomes a dead \
+Bodies may be one per line, one per file, in a JSON array, or concatenated without separators, \
+as Firehose writes them. gzip is recognised. A body that is not an event becomes a dead \
 letter, with its reason. SNS_TOPIC_ARNS and VERIFY_SNS do not apply: an archive is your own, so \
 no signature is asked for.
 
@@ -103,7 +103,7 @@ pub(super) async fn run(args: &ReplayArgs) -> Result<(), Failure> {
     if stop.is_cancelled() && !replayed.is_finished {
         say(args, &replayed);
         let how = if id.is_some() {
-            "call it again with the same files to go on"
+            "call it again with the same files to continue"
         } else {
             "standard input cannot be resumed: give all of it again, which counts nothing twice"
         };
@@ -125,9 +125,9 @@ fn conclude(args: &ReplayArgs, replayed: &Replayed) -> Result<(), Failure> {
             "the replay ended before everything was written; call it again with the same files",
         )),
         [] => Ok(()),
-        [problem] => Err(failed(format!("{problem}; all else is replayed"))),
+        [problem] => Err(failed(format!("{problem}; everything else is replayed"))),
         [problem, more @ ..] => Err(failed(format!(
-            "{problem}; and {} more, see above; all else is replayed",
+            "{problem}; and {} more, see above; everything else is replayed",
             more.len()
         ))),
     }

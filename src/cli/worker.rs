@@ -117,10 +117,10 @@ async fn beside(
         Ok(Err(error)) => error.to_string(),
         Err(error) => error.to_string(),
     };
-    tracing::error!("the server on HTTP_ADDR ended by itself ({why}): draining");
+    tracing::error!("the server on HTTP_ADDR ended unexpectedly ({why}): draining");
     stop.cancel();
     work.await?;
-    Err(failed(format!("the server on HTTP_ADDR ended by itself: {why}")))
+    Err(failed(format!("the server on HTTP_ADDR ended unexpectedly: {why}")))
 }
 
 /// Prepares, then consumes until `stop` is cancelled.
@@ -206,7 +206,7 @@ async fn prepare(
     let attributes = queue.attributes().await.map_err(unusable)?;
     if !attributes.has_redrive {
         tracing::warn!(
-            "the queue has no redrive policy: a message that cannot even be stored as a dead letter would come for ever"
+            "the queue has no redrive policy: a message that cannot even be stored as a dead letter would be received again and again"
         );
     }
     tracing::info!(
@@ -228,7 +228,7 @@ fn unmigrated(database: &Database, error: &schema::Error) -> Failure {
 
 fn newer(status: &schema::Status) -> String {
     format!(
-        "schema {} is at version {}, newer than this binary knows ({}): running with it as it is",
+        "schema {} is at version {}, newer than this program knows ({}): continuing with it",
         status.schema, status.version, status.newest
     )
 }

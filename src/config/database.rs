@@ -111,7 +111,7 @@ pub(crate) fn connect_options(
     }
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return Err(Wrong::new(format!(
-            "{variable} is no PostgreSQL URL: it must start with postgres://"
+            "{variable} is not a PostgreSQL URL: it must start with postgres://"
         )));
     }
     // The cause may quote a part of the URL.

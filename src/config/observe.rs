@@ -15,7 +15,9 @@ pub struct HttpArgs {
 }
 
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
-    text.trim().parse().map_err(|_error| "it is no address with a port; write it as 0.0.0.0:9090")
+    text.trim()
+        .parse()
+        .map_err(|_error| "it is not an address with a port; write it as 0.0.0.0:9090")
 }
 
 /// The log, on standard error.
@@ -37,6 +39,6 @@ pub struct LogArgs {
 pub enum LogFormat {
     /// Lines for people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }

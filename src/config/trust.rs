@@ -18,8 +18,8 @@ pub struct TrustArgs {
     #[arg(long, env, default_value = "off", value_name = "MODE")]
     pub verify_sns: Verify,
 
-    /// For emulators and tests only: accept signing certificates from below this URL, whoever issued
-    /// them
+    /// For emulators and tests only: accept signing certificates from below this URL, whatever their
+    /// issuer
     #[arg(long, env, value_name = "URL")]
     pub sns_cert_url_prefix: Option<String>,
 }

@@ -18,8 +18,8 @@ pub struct WorkerArgs {
     #[arg(long, env, value_name = "URL")]
     pub sqs_queue_url: Option<String>,
 
-    /// Apply the pending migrations, print which, and exit. This is the deploy step: it needs no queue
-    /// and ignores what else is set for a worker
+    /// Apply the pending migrations, print their names, and exit. This is the deploy step: it needs no queue
+    /// and ignores the other settings of a worker
     #[arg(long, env, value_parser = BoolishValueParser::new())]
     pub migrate_only: bool,
 
@@ -72,8 +72,8 @@ pub struct WorkerArgs {
     #[arg(long, env, default_value_t = 5_000, value_name = "MESSAGES", value_parser = clap::value_parser!(u32).range(10..))]
     pub max_in_flight: u32,
 
-    /// About the most bytes of message bodies that are held between receive and delete. Each open poll
-    /// reserves what receives have weighed lately
+    /// The approximate limit of the bytes of message bodies that are held between receive and delete.
+    /// Each open poll reserves as many bytes as recent receives had
     #[arg(long, env, default_value_t = 67_108_864, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1_048_576..))]
     pub max_in_flight_bytes: u32,
 
@@ -101,7 +101,7 @@ impl WorkerArgs {
         }
         if !url.starts_with("http://") && !url.starts_with("https://") {
             return Err(Wrong::new(
-                "SQS_QUEUE_URL is no URL: it must start with https:// (neither an ARN nor a name will do)",
+                "SQS_QUEUE_URL is not a URL: it must start with https:// (an ARN or a name does not work)",
             ));
         }
         let size = |number: u32| usize::try_from(number).unwrap_or(usize::MAX);
@@ -125,7 +125,7 @@ impl WorkerArgs {
     fn retain(&self) -> Result<Option<Retain>, Wrong> {
         match (self.retain_details, self.retain_reports) {
             (None, Some(_)) => Err(Wrong::new(
-                "RETAIN_REPORTS needs RETAIN_DETAILS: details without their reports would be left; set both",
+                "RETAIN_REPORTS needs RETAIN_DETAILS: otherwise details without reports would remain; set both",
             )),
             (Some(details), Some(reports)) if reports < details => Err(Wrong::new(format!(
                 "RETAIN_REPORTS={reports} is less than RETAIN_DETAILS={details}: reports are kept at least as long as their details"

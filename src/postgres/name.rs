@@ -22,7 +22,7 @@ impl SchemaName {
             Ok(Self(name.to_owned()))
         } else {
             Err(format!(
-                "{name:?} is no schema name: use up to 63 lower-case letters, digits and _, no digit or pg_ first"
+                "{name:?} is not a schema name: use up to 63 lower-case letters, digits and _, no digit or pg_ first"
             ))
         }
     }

@@ -108,7 +108,7 @@ async fn configuration(
         (Some(of_url), Some(set)) if region::is_usable(&set) => {
             if set != of_url {
                 tracing::warn!(
-                    "the queue is in {of_url}, as its URL says; AWS_REGION names {set}, which is not used for it"
+                    "the queue is in {of_url}, as its URL says; AWS_REGION says {set}, which is ignored"
                 );
             }
             Ok((shared, of_url))
@@ -118,10 +118,11 @@ async fn configuration(
         }
         (None, Some(set)) if region::is_usable(&set) => Ok((shared, set)),
         (None, Some(set)) => Err(Error::setting(format!(
-            "AWS_REGION is no region: {set:?}; set it to the queue's, such as eu-west-1"
+            "AWS_REGION is not a region: {set:?}; set it to the queue's, such as eu-west-1"
         ))),
         (None, None) => Err(Error::setting(
-            "no region: set AWS_REGION to the queue's, whose URL does not name it".to_owned(),
+            "no region: set AWS_REGION to that of the queue, because its URL does not name it"
+                .to_owned(),
         )),
     }
 }

@@ -15,7 +15,7 @@ pub struct Error {
     pub kind: ErrorKind,
     /// One line for a person: SQS's code and message, or the cause below it.
     pub message: String,
-    /// Whether SQS does not take the credentials, or there are none.
+    /// Whether SQS does not accept the credentials, or there are none.
     pub concerns_credentials: bool,
 }
 

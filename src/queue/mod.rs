@@ -125,7 +125,7 @@ impl Queue {
         Arc::clone(&self.0.clients.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What an error means. Where SQS does not take the credentials, the settings are read anew, since the
+    /// What an error means. Where SQS does not accept the credentials, the settings are read anew, since the
     /// SDK reads a file with credentials once: the next calls are made with what it holds now.
     async fn failed<E, R: 'static>(&self, error: SdkError<E, R>) -> Error
     where
@@ -150,12 +150,12 @@ impl Queue {
         *renewed = Some(Instant::now());
         match Clients::load(&self.0.settings, &self.0.url, self.0.wait).await {
             Ok(clients) => {
-                tracing::warn!(%error, "SQS does not take the credentials; the AWS settings are read anew");
+                tracing::warn!(%error, "SQS does not accept the credentials; reading the AWS settings again");
                 let mut held = self.0.clients.write().unwrap_or_else(PoisonError::into_inner);
                 *held = Arc::new(clients);
             }
             Err(wrong) => {
-                tracing::warn!(%error, %wrong, "SQS does not take the credentials, and the AWS settings cannot be read");
+                tracing::warn!(%error, %wrong, "SQS does not accept the credentials, and the AWS settings cannot be read");
             }
         }
     }

@@ -215,7 +215,7 @@ impl<R: Read> Bodies<R> {
             }
             Attempt::Endless if self.rest().iter().take(LONGEST).any(|byte| *byte == b'\n') => {
                 Err(io::Error::other(format!(
-                    "what begins on line {} is no body: it does not end within {LONGEST} bytes; the rest is not read",
+                    "the text that begins on line {} does not end within {LONGEST} bytes, so it is not a body; the rest is not read",
                     self.line
                 )))
             }

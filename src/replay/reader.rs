@@ -81,7 +81,7 @@ impl Reading<'_> {
                 Ok(Some(Piece::Body { line, text })) => (line, text),
                 Ok(Some(Piece::TooLong { line })) => {
                     self.shared.problem(format!(
-                        "{}: line {line} has more than {LONGEST} bytes: no body is that long; it is passed over",
+                        "{}: line {line} has more than {LONGEST} bytes: no body is that long; the line is left out",
                         self.source.name
                     ));
                     is_whole = false;

@@ -125,7 +125,7 @@ impl Destination for ChunkOfFile {
             Blocked::Constraint(violation) => Err(Stop::Failed(Error::Constraint(violation))),
             Blocked::Alike(code) => {
                 let message =
-                    "so many bodies are refused alike that they are not to blame".to_owned();
+                    "many bodies are refused with this SQLSTATE, so the bodies are probably not the cause".to_owned();
                 Err(Stop::Failed(Error::Refused(Refusal { code, message })))
             }
         }

@@ -80,7 +80,7 @@ impl Schema {
             let hand_made = if from == &self.name { &moved } else { from };
             check(connection, hand_made).await.map_err(|error| {
                 Error::Failed(format!(
-                    "schema {} is ours already, and there is nothing to adopt: {error}",
+                    "schema {} is managed by ses-reports already, so there is nothing to adopt: {error}",
                     self.name.as_str()
                 ))
             })?;
@@ -93,7 +93,7 @@ impl Schema {
         let taken = taken(connection, from).await?;
         if !taken.is_empty() {
             return Err(Error::Failed(format!(
-                "schema {} holds {}, which are names of ours: move them elsewhere first",
+                "schema {} holds {}, names that ses-reports needs: move them elsewhere first",
                 from.as_str(),
                 taken.join(", ")
             )));
@@ -132,7 +132,7 @@ async fn check(connection: &mut PgConnection, hand_made: &SchemaName) -> Result<
         return Ok(());
     }
     Err(Error::Failed(format!(
-        "schema {} lacks {}: add what is missing (an empty table or column will do), or say with --from where the tables are",
+        "schema {} lacks {}: add what is missing (an empty table or column is enough), or name the schema of the tables with --from",
         hand_made.as_str(),
         missing.join(", ")
     )))

@@ -170,17 +170,17 @@ pub enum Error {
     #[error("{0}")]
     Failed(String),
     /// An index was built and is not valid.
-    #[error("index {0} is invalid after its build: run it again, it will be built anew")]
+    #[error("index {0} is invalid after its build: run it again to build it again")]
     InvalidIndex(String),
     /// Undoing would drop rows.
     #[error(
-        "this would drop {}: nothing was changed; --allow-data-loss does it all the same",
+        "this would drop {}: nothing was changed; to drop it nevertheless, add --allow-data-loss",
         .0.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     )]
     WouldLose(Vec<Loss>),
     /// A shadow database cannot be made.
     #[error(
-        "a shadow database is needed to know what the migrations make, and none may be created here (CREATEDB is missing, or the server only reads): grant it, or set SHADOW_DATABASE_URL to another server of the same version"
+        "a shadow database is needed to know what the migrations make, but it cannot be created here (CREATEDB is missing, or the server is read-only): grant CREATEDB, or set SHADOW_DATABASE_URL to another server of the same version"
     )]
     NoShadow,
     /// The database cannot hold every character.

@@ -55,7 +55,7 @@ impl Schema {
         .await?;
         for gone in names.iter().filter(|name| !there.contains(name)) {
             tracing::warn!(
-                "role {gone} is gone, which `ses-reports grants` had given rights: run it again with the roles of now"
+                "role {gone}, to which `ses-reports grants` gave rights, no longer exists: run `ses-reports grants` again with the roles that exist"
             );
         }
         let is_there = |role: &RoleName| there.iter().any(|name| name == role.as_str());

@@ -44,7 +44,7 @@ impl RoleName {
             Ok(Self(name.to_owned()))
         } else {
             Err(format!(
-                "{name:?} is no role name: use up to 63 bytes without control characters, not public, none or pg_…"
+                "{name:?} is not a role name: use up to 63 bytes without control characters, not public, none or pg_…"
             ))
         }
     }

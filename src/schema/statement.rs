@@ -61,7 +61,7 @@ async fn drop_invalid(
     name: &str,
 ) -> Result<(), Error> {
     if is_valid(connection, schema, name).await? == Some(false) {
-        tracing::warn!("index {name} was left invalid by an interrupted build: building it anew");
+        tracing::warn!("index {name} was left invalid by an interrupted build: building it again");
         let index = format!("{}.{}", schema.name.quoted(), quote_ident(name));
         execute(connection, &format!("DROP INDEX CONCURRENTLY {index}")).await?;
     }

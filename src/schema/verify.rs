@@ -99,7 +99,7 @@ impl Difference {
             ),
             (_, Some(expected), None) => format!("create it again: {expected}"),
             (_, None, Some(_)) => {
-                format!("drop the {} if nobody needs it, or keep it in another schema", self.kind)
+                format!("drop the {} if it is not needed, or move it to another schema", self.kind)
             }
             (_, Some(expected), Some(_)) => format!("change it back to: {expected}"),
             (_, None, None) => String::new(),

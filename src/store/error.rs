@@ -19,7 +19,7 @@ pub enum Error {
     Constraint(Violation),
     /// A lock was not available in time. Whoever holds it concerns the rows or the months of this
     /// batch, not the others.
-    #[error("waited in vain for a lock")]
+    #[error("a lock was not available in time")]
     Locked,
     /// A partition that we knew is gone; it must be asked for again.
     #[error("a partition is missing")]
@@ -29,7 +29,7 @@ pub enum Error {
     Expired,
     /// Another transaction wrote the same rows in another order; the same batch will be written
     /// when it is tried again.
-    #[error("another transaction was in the way")]
+    #[error("another transaction conflicted")]
     Conflict,
     /// A prepared statement is not there, or is another: a pooler has put another server in its
     /// place. Only an operator can mend that.
@@ -139,7 +139,7 @@ impl Error {
                 format!("PostgreSQL refuses every event: {message} (SQLSTATE {code})")
             }
             Self::Constraint(violation) => format!("PostgreSQL refuses every event: {violation}"),
-            other => format!("PostgreSQL does not take writes: {other}"),
+            other => format!("PostgreSQL does not accept writes: {other}"),
         }
     }
 }

@@ -121,7 +121,7 @@ fn check_purpose(certificate: &x509_cert::TbsCertificate, names: &[String]) -> R
     }
     let basic = certificate.get_extension::<BasicConstraints>().map_err(unreadable)?;
     if basic.is_some_and(|(_, basic)| basic.ca) {
-        return Err("its certificate is that of an authority");
+        return Err("its certificate is that of a certificate authority");
     }
     Ok(())
 }
@@ -141,7 +141,7 @@ fn check_chain(
     match checked {
         Ok(_) => Ok(()),
         Err(webpki::Error::UnknownIssuer) if others.is_empty() => Ok(()),
-        Err(_) => Err("its certificate leads to no authority that this machine trusts"),
+        Err(_) => Err("its certificate leads to no root that this machine trusts"),
     }
 }
 
@@ -201,7 +201,7 @@ mod tests {
             params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
             params.key_usages.clear();
         });
-        assert_eq!(flaw(authority), Err("its certificate is that of an authority"));
+        assert_eq!(flaw(authority), Err("its certificate is that of a certificate authority"));
         assert_eq!(
             read(&Signer::elliptic(&root), &[root.anchor()]).map(|_| ()),
             Err("the key of its certificate is not RSA")

@@ -45,7 +45,7 @@ pub struct Settings {
 /// What becomes of a message without a good signature of SNS.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum Verify {
-    /// Nothing: signatures are not looked at
+    /// Nothing: signatures are not verified
     #[default]
     Off,
     /// It is written, logged and counted
@@ -102,7 +102,7 @@ impl Verifier {
                 .map(|root| root.to_owned())
                 .collect();
             if let Some(emulator) = &settings.emulator {
-                tracing::warn!(%emulator, "certificates from there are believed as they are: for emulators and tests only");
+                tracing::warn!(%emulator, "certificates from this URL are accepted without verification: for emulators and tests only");
             }
         }
         let hosts = settings.topics.iter().map(TopicArn::certificate_host);
@@ -222,12 +222,13 @@ impl Verifier {
             .version()
             .ok_or_else(|| unverifiable("its signature version is neither 1 nor 2"))?;
         let topic: TopicArn =
-            arn.parse().map_err(|_error| unverifiable("its TopicArn is no topic's"))?;
+            arn.parse().map_err(|_error| unverifiable("its TopicArn is not the ARN of a topic"))?;
         let url = CertificateUrl::pinned(&url, &topic, self.settings.emulator.as_ref())
             .ok_or_else(|| {
                 unverifiable("its certificate is not where SNS keeps those of the topic's region")
             })?;
-        let to_sign = envelope.to_sign().ok_or_else(|| forged("SNS signs nothing of this form"))?;
+        let to_sign =
+            envelope.to_sign().ok_or_else(|| forged("SNS does not sign messages of this form"))?;
         let signature = STANDARD
             .decode(signature.as_bytes())
             .map_err(|_error| forged("its signature is not base64"))?;
@@ -245,7 +246,7 @@ impl Verifier {
         if certificate.has_signed(&to_sign, version, &signature) {
             Ok(())
         } else {
-            Err(forged("its signature is not that of what it says"))
+            Err(forged("its signature does not fit its content"))
         }
     }
 

@@ -32,7 +32,7 @@ pub struct TopicArn {
 
 /// A text that is not the ARN of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no ARN of an SNS topic")]
+#[error("not the ARN of an SNS topic")]
 pub struct NoTopic;
 
 impl FromStr for TopicArn {
@@ -87,7 +87,7 @@ fn is_word(text: &str, most: usize) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }
 
-/// A place beside AWS whose certificates are believed as they are: an emulator's.
+/// A place beside AWS whose certificates are accepted without verification: an emulator's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Emulator {
     prefix: String,

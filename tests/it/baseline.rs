@@ -149,7 +149,7 @@ async fn what_is_not_the_given_tables_is_refused_and_left_alone() {
     assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_reports.aws_reports").await, 10);
     let ours = Database::migrated().await;
     let refused = expect(&ours, 1, &["baseline"]).await;
-    assert!(refused.stderr.contains("ours already"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("managed by ses-reports already"), "{}", refused.stderr);
 }
 
 #[tokio::test]

@@ -128,7 +128,7 @@ async fn many_that_a_constraint_refuses_stop_the_receiving() {
     let scene = Scene::start(database, &[]).await;
     scene.put(&opens(0..400));
     eventually("it stops receiving", || async {
-        scene.worker.log().contains("refuses many messages alike")
+        scene.worker.log().contains("refuses many messages for one reason")
     })
     .await;
     scene.database.execute("ALTER TABLE aws_report_detail DROP CONSTRAINT no_opens").await;

@@ -63,7 +63,7 @@ async fn wrong_settings_are_one_line_and_code_2() {
         (&[database, ("RETAIN_DETAILS", "0")], &[], "--retain-details"),
         (&[database, ("POLLERS", "many")], &[], "--pollers"),
         (&[database], &["partitions", "drop", "--before", "2026"], "write it as 2026-11"),
-        (&[database], &["partitions", "drop", "--before", "2062-01"], "yet to come"),
+        (&[database], &["partitions", "drop", "--before", "2062-01"], "in the future"),
         (&[database], &["--visibility-timeout", "0"], "--visibility-timeout"),
         (&[database, ("MIGRATE_ONLY", "maybe")], &[], "--migrate-only"),
         (

@@ -54,7 +54,7 @@ async fn it_tells_whether_it_works_and_what_it_did() {
     queue.send(&[event::send(&message_id(2), &["jane@example.com"]).to_string()]).await;
     let waits = || async {
         get(&address, "/readyz").await.is_some_and(|(status, says)| {
-            status == 503 && says.starts_with("PostgreSQL does not take writes: ")
+            status == 503 && says.starts_with("PostgreSQL does not accept writes: ")
         })
     };
     eventually("it says what it waits for", waits).await;
@@ -76,7 +76,7 @@ async fn it_tells_whether_it_works_and_what_it_did() {
 async fn an_address_that_is_taken_or_wrong_is_one_line() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = taken.local_addr().expect("an address").to_string();
-    for (address, says) in [(taken.as_str(), "in use"), ("9090", "no address with a port")] {
+    for (address, says) in [(taken.as_str(), "in use"), ("9090", "not an address with a port")] {
         let holder = std::net::TcpListener::bind(&taken);
         let settings = [
             ("DATABASE_URL", "postgres://u@127.0.0.1:9/d"),

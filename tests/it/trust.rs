@@ -63,7 +63,7 @@ async fn what_sns_signed_becomes_rows_and_what_was_forged_does_not() {
     let (forgery, unverifiable) = ("forged or altered SNS message", "unverifiable SNS message");
     let refused = [forgery, forgery, "not signed by SNS", unverifiable, unverifiable];
     assert_eq!(reasons(&database).await, refused);
-    assert!(log.contains("believed as they are"), "{log}");
+    assert!(log.contains("accepted without verification"), "{log}");
     let whole: i64 = database
         .one("SELECT count(*) FROM aws_report_dead_letter WHERE body LIKE '%joan@example.com%' AND detail IS NOT NULL")
         .await;
@@ -76,7 +76,10 @@ async fn what_sns_signed_becomes_rows_and_what_was_forged_does_not() {
     assert_eq!(reports(&database).await, 3, "three forgeries are about one mail: {log}");
     assert_eq!(reasons(&database).await, [""; 0]);
     for reason in refused {
-        assert!(log.contains(&format!("written all the same: {reason}")), "{reason}: {log}");
+        assert!(
+            log.contains(&format!("accepted although verification failed: {reason}")),
+            "{reason}: {log}"
+        );
     }
     assert!(!log.contains("@example.com"), "{log}");
     assert!(trap.is_untouched(), "only SNS's own certificates are asked for");
@@ -111,7 +114,7 @@ async fn a_certificate_that_is_away_costs_no_message() {
     let mut worker = Worker::start(&database, &queue.url, &arguments);
     eventually("all are held", || async { queue.counts().await == (0, 30) }).await;
     eventually("the worker says so", || async {
-        worker.log().contains("holding what it has signed")
+        worker.log().contains("holding the messages that it has signed")
     })
     .await;
     let (status, _) = worker.terminate().await;
@@ -122,8 +125,10 @@ async fn a_certificate_that_is_away_costs_no_message() {
     let arguments = [&arguments[..], &["--exit-when-idle", "1", "--http-addr", &address]].concat();
     let worker = Worker::start(&database, &queue.url, &arguments);
     // Longer than a message stays hidden, unless the worker keeps it hidden.
-    eventually("some tries fail", || async { worker.log().matches("holding what").count() >= 4 })
-        .await;
+    eventually("some tries fail", || async {
+        worker.log().matches("holding the messages").count() >= 4
+    })
+    .await;
     assert_eq!(queue.counts().await, (0, 30));
     let (_, metrics) = get(&address, "/metrics").await.expect("the worker answers");
     assert!(metrics.contains("ses_reports_messages_awaiting_certificate 30\n"), "{metrics}");
@@ -131,7 +136,7 @@ async fn a_certificate_that_is_away_costs_no_message() {
     let asked = signer.asked.load(Ordering::Acquire);
     signer.is_up.store(true, Ordering::Release);
     let log = worker.ends_well().await;
-    assert!(log.contains("is there again") && log.contains("received 30 messages"), "{log}");
+    assert!(log.contains("can be fetched again") && log.contains("received 30 messages"), "{log}");
     assert_eq!((reports(&database).await, reasons(&database).await.len()), (30, 0));
     assert_eq!(signer.asked.load(Ordering::Acquire), asked + 1, "one fetch for all of them");
     assert_eq!(queue.counts().await, (0, 0));

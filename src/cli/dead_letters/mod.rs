@@ -1,4 +1,4 @@
-//! `ses-reports dead-letters`: the bodies that could not be understood, for the people who find out why.
+//! `ses-reports dead-letters`: the bodies that could not be decoded, for the people who find out why.
 
 mod moment;
 mod text;
@@ -72,7 +72,7 @@ pub(super) enum Command {
 }
 
 const HELP: &str = "\
-A dead letter is a message body that could not be understood, stored with the reason. Bodies \
+A dead letter is a message body that could not be decoded, stored with the reason. Bodies \
 hold addresses: only `show` prints them. These commands need the rights of the schema's owner or \
 of `ses-reports grants --operator`.
 

@@ -25,7 +25,7 @@ impl Moment {
             .or_else(|_error| day().map(|day| Self::At(day.midnight().assume_utc())))
             .or_else(|_error| humantime::parse_duration(text).map(Self::Ago))
             .map_err(|_error| {
-                "it is no time; write 2026-11-20T10:00:00Z, 2026-11-20, or 2h or 7d for a time ago"
+                "it is not a time; write 2026-11-20T10:00:00Z, 2026-11-20, or 2h or 7d for a time ago"
             })
     }
 
@@ -36,7 +36,7 @@ impl Moment {
             Self::Ago(span) => time::Duration::try_from(span)
                 .ok()
                 .and_then(|span| now.checked_sub(span))
-                .ok_or_else(|| Wrong::new("--since or --until is before the calendar begins")),
+                .ok_or_else(|| Wrong::new("--since or --until is too long ago")),
         }
     }
 }

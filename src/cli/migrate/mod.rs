@@ -172,7 +172,7 @@ async fn dispatch(command: &Command) -> Result<(), Failure> {
             }
             Err(Failure {
                 code: LINT,
-                line: format!("the linter objects to {} statements: see above", plan.findings()),
+                line: format!("the linter reports {} statements: see above", plan.findings()),
             })
         }
         Command::Up { schema, to, wait } => {
@@ -319,7 +319,7 @@ async fn baseline_schema(
     let store =
         Store::connect(options, name.clone(), CONVERT_TIMEOUT, 1, true).await.map_err(failed)?;
     let done = baseline::convert(tables, &store, &name, &hand_made, &rules.rules()).await;
-    let done = done.map_err(|error| failed(format!("{error}: run it again to go on")))?;
+    let done = done.map_err(|error| failed(format!("{error}: run it again to continue")))?;
     say(args.json, &done, baseline_text);
     Ok(())
 }

@@ -31,7 +31,7 @@ pub(super) fn baseline_text(done: &Baseline) -> String {
         )
     };
     format!(
-        "{}\n{}\nthe old tables are in schema {}: drop it when you are content",
+        "{}\n{}\nthe old tables are in schema {}: drop it when you no longer need it",
         line("aws_reports", &done.reports),
         line("aws_report_detail", &done.details),
         done.legacy
@@ -96,7 +96,7 @@ pub(super) fn plan_text(plan: &Plan) -> String {
     if !plan.tried {
         let _ = writeln!(
             text,
-            "-- No shadow database may be created here: locks and rewrites are not known. Grant CREATEDB, or\n-- set SHADOW_DATABASE_URL to another server where one may."
+            "-- No shadow database can be created here, so locks and rewrites are not known. Grant CREATEDB, or\n-- set SHADOW_DATABASE_URL to another server."
         );
     }
     for migration in &plan.migrations {
@@ -183,7 +183,7 @@ pub(super) fn drift_text(drift: &Drift) -> String {
 
 pub(super) fn repair_text(repairs: &[Repair]) -> String {
     if repairs.is_empty() {
-        return "nothing to repair: every applied migration is as it was applied".to_owned();
+        return "nothing to repair: no applied migration was changed".to_owned();
     }
     repairs.iter().fold(String::new(), |mut text, repair| {
         let verdict = if repair.accepted { "accepted" } else { "refused" };

@@ -26,7 +26,7 @@ pub(crate) async fn refresh(store: Arc<Store>, pulse: Pulse) {
         let pause = match round(&store, &pulse).await {
             Ok(()) => EVERY,
             Err(error) => {
-                tracing::warn!(%error, "could not count the daily figures anew");
+                tracing::warn!(%error, "could not refresh the daily figures");
                 AFTER_FAILURE
             }
         };
@@ -62,7 +62,7 @@ async fn count(store: &Store, day: Date) -> Result<bool, Error> {
     let done = store.refresh_day(day).await?;
     if done {
         histogram!(metrics::REFRESH_SECONDS).record(began.elapsed());
-        tracing::debug!(%day, took_ms = began.elapsed().as_millis(), "counted a day anew");
+        tracing::debug!(%day, took_ms = began.elapsed().as_millis(), "refreshed the figures of a day");
     }
     Ok(done)
 }

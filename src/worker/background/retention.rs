@@ -42,14 +42,14 @@ pub(crate) async fn remove_expired(
                 if !has_warned {
                     tracing::warn!(
                         refusal,
-                        "rows are to be removed after some time (RETAIN_DETAILS, RETAIN_REPORTS, RETAIN_DEAD_LETTERS), but that is the right of the schema's owner: set MIGRATION_DATABASE_URL to connect as that, or run `ses-reports partitions drop`; consuming goes on"
+                        "rows should be removed after some time (RETAIN_DETAILS, RETAIN_REPORTS, RETAIN_DEAD_LETTERS), but only the owner of the schema may do that: set MIGRATION_DATABASE_URL to connect as the owner, or run `ses-reports partitions drop`; consuming continues"
                     );
                     has_warned = true;
                 }
                 EVERY
             }
             Err(error @ Error::Clocks(_)) => {
-                tracing::warn!(%error, "set the clock that is wrong; consuming goes on");
+                tracing::warn!(%error, "nothing is removed until the wrong clock is set right; consuming continues");
                 EVERY
             }
             Err(error) => {

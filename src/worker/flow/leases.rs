@@ -127,7 +127,7 @@ pub(crate) async fn keep_hidden(leases: Arc<Leases>, queue: Queue, pulse: Pulse)
             }
         }
         if let Some((error, messages)) = failures.0 {
-            tracing::warn!(%error, messages, "could not keep messages hidden; they may be received twice");
+            tracing::warn!(%error, messages, "could not renew the visibility timeout of messages; they may be received twice");
             if error.kind == ErrorKind::Permanent {
                 refused = backoff.next_delay();
                 continue;
@@ -164,7 +164,7 @@ pub(crate) async fn give_back_all(leases: &Leases, queue: &Queue) -> usize {
         }
     }
     if let Some((error, messages)) = failures.0 {
-        tracing::warn!(%error, messages, "could not give messages back; they stay hidden for a while");
+        tracing::warn!(%error, messages, "could not give messages back to the queue; they stay hidden until their visibility timeout ends");
     }
     given_back
 }

@@ -33,7 +33,7 @@ impl Call {
     /// In a word, why it failed.
     fn reason(self, error: &Error) -> &'static str {
         match (self, error.kind) {
-            _ if error.concerns_credentials => "SQS does not take the credentials",
+            _ if error.concerns_credentials => "SQS does not accept the credentials",
             (Self::Receive, ErrorKind::Transient) => "SQS does not answer receives",
             (Self::Receive, ErrorKind::Permanent) => "SQS refuses receives",
             (Self::Delete, ErrorKind::Transient) => "SQS does not answer deletes",

@@ -95,7 +95,7 @@ async fn delete(shared: &Shared, left_so_far: &LogThrottle, mut batch: Vec<Delet
                 tracing::warn!(
                     messages,
                     code = first.code,
-                    "SQS did not delete messages; they will come again and change nothing"
+                    "SQS did not delete messages; they will be received again, which changes nothing"
                 );
             }
         }

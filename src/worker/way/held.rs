@@ -174,12 +174,13 @@ impl HeldMessages {
         gauge!(metrics::MESSAGES_BLOCKED, "by" => "lock").set(count(locked));
         gauge!(metrics::MESSAGES_BLOCKED, "by" => "refusal").set(count(blocked));
         let reason = by.filter(|_| blocked >= MOST_BLOCKED);
-        let reason = reason.map(|by| format!("PostgreSQL refuses many messages alike: {by}"));
+        let reason =
+            reason.map(|by| format!("PostgreSQL refuses many messages for one reason: {by}"));
         if self.tables.parts.health.gate.set_refusing(reason.clone()) {
             if let Some(reason) = reason {
                 tracing::error!(messages = blocked, "{reason}; not receiving");
             } else {
-                tracing::info!("PostgreSQL takes those messages again; receiving");
+                tracing::info!("PostgreSQL accepts those messages again; receiving");
             }
         }
     }
@@ -199,7 +200,7 @@ fn say(by: &Blocked, lines: &LogThrottle) {
 
 fn alike(code: &str) -> String {
     format!(
-        "SQLSTATE {code} for so many messages that a trigger or a changed column is the likelier cause"
+        "SQLSTATE {code} for many messages: a trigger or a changed column is more likely the cause than the messages"
     )
 }
 

@@ -104,7 +104,7 @@ impl Destination for Tables {
 
     fn accepted(&mut self) {
         if self.database_away(None) {
-            tracing::info!("PostgreSQL takes writes again; receiving");
+            tracing::info!("PostgreSQL accepts writes again; receiving");
         }
     }
 
@@ -128,7 +128,7 @@ impl Destination for Tables {
                     sqs_message_id,
                     code,
                     messages,
-                    "PostgreSQL refuses even the dead letter; leaving the message to the queue"
+                    "PostgreSQL refuses even to store the dead letter; leaving the message to the queue"
                 );
             }
             self.parts.leases.end([pending.lease]);
@@ -165,12 +165,12 @@ impl Destination for Tables {
             Trouble::Passing(error) => tracing::debug!(%error, "trying again"),
             Trouble::Items(error) => {
                 if let Some(times) = self.parts.lines.items.add(1) {
-                    tracing::warn!(%error, times, delay_ms, "could not write a batch, though PostgreSQL takes others; trying it again");
+                    tracing::warn!(%error, times, delay_ms, "could not write a batch, though PostgreSQL accepts others; trying again");
                 }
             }
             Trouble::Database(error) => {
                 self.database_away(Some(error.reason()));
-                tracing::warn!(%error, delay_ms, "PostgreSQL does not take writes; holding what was received, not receiving");
+                tracing::warn!(%error, delay_ms, "PostgreSQL does not accept writes; holding the messages that were received, not receiving more");
             }
         }
         tokio::time::sleep(delay).await;

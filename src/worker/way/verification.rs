@@ -78,7 +78,7 @@ impl Admission {
                         tracing::warn!(
                             sqs_message_id = pending.message.id,
                             messages,
-                            "accepted though verification failed: {}",
+                            "accepted although verification failed: {}",
                             rejection.reason
                         );
                     }
@@ -201,7 +201,7 @@ async fn fetch(
         let host = url.host();
         let Learned::Away(error) = learned else {
             if tries > 0 {
-                tracing::info!(host, "SNS's certificate is there again");
+                tracing::info!(host, "SNS's certificate can be fetched again");
             }
             return url;
         };
@@ -217,7 +217,7 @@ async fn fetch(
             error,
             tries,
             delay_ms = delay.as_millis(),
-            "could not fetch SNS's certificate; holding what it has signed"
+            "could not fetch SNS's certificate; holding the messages that it has signed"
         );
         tokio::time::sleep(delay).await;
     }
@@ -251,7 +251,7 @@ fn leave_the_oldest(
     if left > 0 {
         tracing::warn!(
             messages = left,
-            "leaving messages to the queue: the certificate of a region that no configured topic is in cannot be fetched"
+            "leaving messages to the queue: they name a region that no configured topic is in, whose certificate cannot be fetched"
         );
     }
 }
