@@ -1,4 +1,4 @@
-//! Waiting between tries: exponential, with full jitter.
+//! Delays between attempts: exponential, with full jitter.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! `migrate baseline`: rows of tables that were made by hand travel the way of events, from decode
+//! `migrate baseline`: rows of tables that were created by hand travel the way of events, from decode
 //! on, into ours. Ids are content, so duplicates meet, and an interrupted run is run again.
 
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ pub(crate) const SOURCE: &str = "baseline";
 pub struct Converted {
     /// Rows that were read.
     pub read: u64,
-    /// Rows of ours that they became.
+    /// The rows that they became.
     pub new: u64,
     /// Rows that met one that was there: duplicates.
     pub duplicates: u64,
@@ -37,7 +37,7 @@ pub struct Converted {
 /// What became of all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Baseline {
-    /// Where the tables that were made by hand are now.
+    /// Where the tables that were created by hand are now.
     pub legacy: String,
     /// The rows of `aws_reports`.
     pub reports: Converted,
@@ -111,7 +111,7 @@ pub async fn convert(
     Ok(converted)
 }
 
-/// A row of a table made by hand, and what it becomes.
+/// A row of a table that was created by hand, and the rows that it becomes.
 struct HandMade<'r> {
     row: &'r baseline::Row,
     becomes: Becomes,

@@ -11,7 +11,7 @@ use crate::row::{EventRow, Milestone, ReportRow};
 
 /// The rows of a batch, by column, as one statement takes them.
 ///
-/// Every detail stands once, every report once and already folded (PostgreSQL refuses to update a
+/// Every detail is in it once, every report once and already folded (PostgreSQL refuses to update a
 /// row twice in one statement), both in the order of their keys, so that two workers that write
 /// the same reports do not deadlock.
 #[derive(Debug, Default)]

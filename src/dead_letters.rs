@@ -63,7 +63,7 @@ struct Tried {
 
 /// Tries a selection again, the oldest first, and tells `each` what became of it once that is
 /// committed. Ends early when `stop` is cancelled. What was refused for want of trust stays, unless
-/// it was named by its id or its reason: whoever does that vouches for it.
+/// it was named by its id or its reason: the person who does that vouches for it.
 ///
 /// # Errors
 /// When PostgreSQL cannot be reached or refuses; what was told is committed.

@@ -9,17 +9,17 @@
 //! | [`decode`] | its body becomes rows, an acknowledgement or a dead letter; pure |
 //! | [`row`] | the rows, and the fold that joins the rows of one report; pure |
 //! | [`batch`] | rows of many messages become the columns of one statement; pure |
-//! | [`ingest`] | a batch is written, tried again, bisected: whose fault a failure is |
+//! | [`ingest`] | a batch is written, tried again or bisected, depending on what a failure means |
 //! | [`store`] | one transaction writes it |
-//! | [`worker`] | moves messages along this way, for ever, and gives back what it cannot write |
+//! | [`worker`] | moves messages along this path and gives back those that it cannot write |
 //!
-//! Other sources of bodies travel the same way from `decode` on:
+//! Bodies from other sources take the same path from `decode` on:
 //!
 //! | module | where the bodies come from |
 //! |---|---|
 //! | [`replay`] | archives |
 //! | [`dead_letters`] | dead letters that are tried again |
-//! | [`baseline`] | tables that were made by hand |
+//! | [`baseline`] | tables that were created by hand |
 //!
 //! The tables are owned by [`schema`] (migrations, grants, partitions) and cleaned by [`retention`]. The
 //! process itself is [`cli`], [`config`], [`http`] (probes and metrics), [`telemetry`], [`shutdown`] and
@@ -29,7 +29,7 @@
 //! Six things are always true. The test that holds each is named with it.
 //! 1. A message is deleted from SQS only after the transaction that holds its rows has committed
 //!    (`tests/it/crash.rs`, `tests/it/faults.rs`).
-//! 2. A body that cannot be understood is stored whole, with its reason, as a dead letter and then
+//! 2. A body that cannot be decoded is stored whole, with its reason, as a dead letter and then
 //!    deleted: it never blocks the queue, and it can be replayed (`tests/it/dead_letters.rs`).
 //! 3. Writing the same message twice, in any order, on any machine, changes nothing
 //!    (`tests/it/store.rs`).
@@ -37,7 +37,7 @@
 //!    `row.rs`, `tests/it/stream.rs`).
 //! 5. Decoding does no I/O. Only the store speaks SQL to the report tables; only the schema module
 //!    runs DDL (`tests/it/layers.rs`).
-//! 6. Memory is bounded: a slow database slows the polling, never grows a queue in RAM
+//! 6. Memory is bounded: a slow database slows the polling, never makes a queue in memory grow
 //!    (`worker/flow/budget.rs`).
 
 pub mod batch;

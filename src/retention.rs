@@ -3,7 +3,7 @@
 //!
 //! It is the right of the schema's owner, so it has a connection of its own. Every step is one
 //! transaction, or a statement that can be repeated; whatever is interrupted is finished by the
-//! next run, whoever makes it.
+//! next run, in whichever process.
 
 use std::time::{Duration, Instant};
 
@@ -52,7 +52,7 @@ impl Retain {
 /// Why retention did not do its work, or not all of it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Another process is at it.
+    /// Another process is doing it.
     #[error("another process is removing old rows just now")]
     Busy,
     /// The role does not own the tables.
@@ -65,7 +65,7 @@ pub enum Error {
         LARGEST_SKEW.whole_minutes()
     )]
     Clocks(time::Duration),
-    /// There is no session to be had.
+    /// No session could be opened.
     #[error(transparent)]
     Session(#[from] schema::Error),
     /// PostgreSQL cannot be reached or asked.
@@ -104,7 +104,7 @@ SET lock_timeout = 0; SET application_name = 'ses-reports retention'",
         )
         .execute(&mut connection)
         .await?;
-        // Asked first: whoever cannot drop a month is not to say that it is gone.
+        // This is asked first: a role that cannot drop a month must not record that it is gone.
         let is_owner: Option<bool> = sqlx::query_scalar(
             "-- ses-reports: who owns the details
             SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass('aws_report_detail')",
@@ -181,7 +181,7 @@ SET lock_timeout = 0; SET application_name = 'ses-reports retention'",
         if skew > LARGEST_SKEW { Err(Error::Clocks(skew)) } else { Ok(()) }
     }
 
-    /// Keeps so many whole months before the current one, by the database's clock.
+    /// Keeps this many whole months before the current one, by the database's clock.
     async fn advance_by_months(&mut self, what: &str, months: u16) -> Result<Date, Error> {
         let month = sqlx::query_scalar(
             "-- ses-reports: the first month that is kept
@@ -282,7 +282,7 @@ SELECT aws_report_retention_advance($1, $2)",
         Ok(total)
     }
 
-    /// Removes dead letters, and the records of finished replays, that are older than so many days.
+    /// Removes dead letters, and the records of finished replays, that are older than this many days.
     ///
     /// # Errors
     /// [`Error::Rights`]; what was removed until then stays removed.

@@ -21,7 +21,7 @@ pub(super) async fn connect(database: Database, connections: u32) -> Result<Stor
     .map_err(|error| refused(&error))
 }
 
-/// One line that says what to mend.
+/// One line that says what to change.
 pub(super) fn refused(error: &Error) -> Failure {
     let lacks_right = matches!(error, Error::Unavailable(cause)
         if cause.as_database_error().is_some_and(|cause| cause.code().as_deref() == Some("42501")));

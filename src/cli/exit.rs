@@ -15,7 +15,7 @@ pub(super) const PENDING: u8 = 3;
 pub(super) const DIVERGENT: u8 = 4;
 /// The schema is not what its migrations make.
 pub(super) const DRIFT: u8 = 5;
-/// A lock was not to be had.
+/// A lock could not be obtained.
 pub(super) const LOCKED: u8 = 6;
 /// The linter objects.
 pub(super) const LINT: u8 = 7;

@@ -204,7 +204,7 @@ fn answer(text: &str) {
     let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
 }
 
-#[expect(clippy::print_stderr, reason = "the one line that says what to mend")]
+#[expect(clippy::print_stderr, reason = "the one line that says what to change")]
 fn say(line: &str) {
     eprintln!("ses-reports: {line}");
 }

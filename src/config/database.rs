@@ -64,7 +64,7 @@ impl DatabaseArgs {
     /// Checks what was given.
     ///
     /// # Errors
-    /// One line that says what to mend, without the password.
+    /// One line that says what to change, without the password.
     pub fn check(&self) -> Result<Database, Wrong> {
         let migration =
             connect_options(MIGRATION_DATABASE_URL, self.migration_database_url.as_ref())?;
@@ -80,7 +80,7 @@ impl DatabaseArgs {
     /// The same for a command that only changes the schema: `MIGRATION_DATABASE_URL` alone is enough.
     ///
     /// # Errors
-    /// One line that says what to mend, without the password.
+    /// One line that says what to change, without the password.
     pub fn check_to_migrate(&self) -> Result<Database, Wrong> {
         match connect_options(MIGRATION_DATABASE_URL, self.migration_database_url.as_ref())? {
             Some(migration) => Ok(self.database(migration.clone(), Some(migration))),

@@ -1,11 +1,11 @@
-//! How events are read.
+//! How events are decoded.
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
 use crate::decode::Rules;
 
-/// How events are read.
+/// How events are decoded.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Events")]
 pub struct RulesArgs {

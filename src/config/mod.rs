@@ -14,7 +14,7 @@ pub use observe::{HttpArgs, LogArgs, LogFormat};
 pub use trust::TrustArgs;
 pub use worker::WorkerArgs;
 
-/// A setting that is missing or wrong: one line that says what to mend.
+/// A setting that is missing or wrong: one line that says what to change.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Wrong(String);

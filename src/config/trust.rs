@@ -28,7 +28,7 @@ impl TrustArgs {
     /// Checks what was given.
     ///
     /// # Errors
-    /// One line that says what to mend.
+    /// One line that says what to change.
     pub fn check(&self) -> Result<trust::Settings, Wrong> {
         let topics = self.sns_topic_arns.iter().map(|arn| arn.trim()).map(|arn| {
             arn.parse().map_err(|error| Wrong::new(format!("SNS_TOPIC_ARNS: {arn:?} is {error}")))

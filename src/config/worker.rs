@@ -91,7 +91,7 @@ impl WorkerArgs {
     /// Checks what was given: the queue's URL and the settings.
     ///
     /// # Errors
-    /// One line that says what to mend.
+    /// One line that says what to change.
     pub fn check(&self) -> Result<(String, WorkerSettings), Wrong> {
         let url = self.sqs_queue_url.as_deref().map(str::trim).unwrap_or_default();
         if url.is_empty() {

@@ -1,4 +1,4 @@
-//! Rows of tables that somebody made by hand, in the given columns: what they mean as rows of ours.
+//! Rows of tables that somebody has created by hand, converted to rows of ses-reports.
 //!
 //! A row comes as JSON, whatever the types of its columns: numbers, strings and times as PostgreSQL's
 //! `to_jsonb` writes them. Times without an offset are UTC.

@@ -238,7 +238,7 @@ pub(super) fn quoted_len(text: &str) -> usize {
     text.bytes().map(escaped).sum::<usize>() + 2
 }
 
-/// What stands between the quotes of a string, its escapes resolved; `None` for half a surrogate pair,
+/// The text between the quotes of a string, with its escapes resolved; `None` for half a surrogate pair,
 /// which is no character. Written into memory of the right size at once: a message is a string in a
 /// string, and full of escapes.
 fn unescaped(inner: &str) -> Option<String> {

@@ -1,4 +1,4 @@
-//! The ten types of SES events, and those that SES adds tomorrow.
+//! The ten types of SES events, and types that SES may add later.
 
 use std::borrow::Cow;
 

@@ -11,7 +11,7 @@ pub enum Outcome {
     Events(Vec<EventRow>),
     /// Nothing to store and nothing wrong: counted, then deleted.
     Acknowledged(Acknowledged),
-    /// Not understood: stored whole, then deleted.
+    /// Could not be decoded: stored whole, then deleted.
     DeadLetter(Rejection),
 }
 

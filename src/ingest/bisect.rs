@@ -1,4 +1,4 @@
-//! A batch that PostgreSQL refuses is bisected until the item that is to blame stands alone. Pure.
+//! Bisects a batch that PostgreSQL refuses, until the item that is to blame is alone. Pure.
 
 /// The parts of a batch that remain to be written, in their order.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ impl<T> Bisect<T> {
         self.0.pop()
     }
 
-    /// Takes a refused part back as two bisect; one that stands alone is given to the caller.
+    /// Takes a refused part back as two halves; an item that was alone is returned to the caller.
     pub(super) fn refused(&mut self, mut part: Vec<T>) -> Option<T> {
         if part.len() < 2 {
             return part.pop();

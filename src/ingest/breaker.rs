@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Messages that may become dead letters for the same SQLSTATE within [`WINDOW`]. Beyond that the cause
-/// is more likely a trigger or a changed column than so many bad messages.
+/// is more likely a trigger or a changed column than that many bad messages.
 const MOST_ALIKE: usize = 20;
 const WINDOW: Duration = Duration::from_mins(10);
 

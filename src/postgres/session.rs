@@ -1,4 +1,4 @@
-//! What sessions that do long work ask of PostgreSQL.
+//! Settings of sessions that do long work.
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};

@@ -1,4 +1,4 @@
-//! The SDK's clients, by the usual `AWS_*` settings, and made anew when their credentials have expired.
+//! The SDK's clients, configured by the usual `AWS_*` settings, and created again when their credentials have expired.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use super::fast_path::{CaptureContext, FastPath};
 use super::{ANSWER_TIMEOUT, region};
 use crate::https;
 
-/// Which of the SDK's defaults hold: a newer one may have others.
+/// The version of the SDK's defaults; a newer version may have others.
 const BEHAVIOR: fn() -> BehaviorVersion = BehaviorVersion::v2026_01_12;
 
-/// Where the AWS settings are read, each time anew.
+/// Reads the AWS settings, again each time.
 #[derive(Clone)]
 pub(super) struct Settings(Arc<dyn Fn(ConfigLoader) -> ConfigLoader + Send + Sync>);
 

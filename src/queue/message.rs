@@ -1,4 +1,4 @@
-//! What calls bring.
+//! What calls return.
 
 use time::OffsetDateTime;
 

@@ -40,12 +40,12 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 pub const RECEIVE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Ten messages of 1 MiB, the most that SQS takes.
 const LARGEST_RECEIVE: usize = MOST_PER_CALL * 1024 * 1024;
-/// How often at most the AWS settings are read anew.
+/// The AWS settings are not read again more often than this.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
 
 /// Room for what a receive brings.
 pub trait Room {
-    /// Waits until so many bytes may be read.
+    /// Waits until this many bytes may be read.
     fn admit(&mut self, bytes: usize) -> impl Future<Output = ()> + Send;
 }
 
@@ -68,7 +68,7 @@ struct Inner {
     wait: Duration,
     settings: Settings,
     clients: RwLock<Arc<Clients>>,
-    /// When the clients were made anew.
+    /// When the clients were last created again.
     renewed: Mutex<Option<Instant>>,
 }
 
@@ -140,7 +140,7 @@ impl Queue {
     }
 
     async fn renew(&self, error: &Error) {
-        // Whoever finds it locked fails beside the one who renews.
+        // A call that finds it locked fails, while another one renews.
         let Ok(mut renewed) = self.0.renewed.try_lock() else {
             return;
         };

@@ -16,7 +16,7 @@ const READ: usize = 256 * 1024;
 /// A byte order mark in UTF-8.
 const MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// What stands in an archive.
+/// The content of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
     /// A body.

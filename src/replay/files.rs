@@ -29,7 +29,7 @@ enum Place {
     StandardInput,
     File {
         path: PathBuf,
-        /// What it is called wherever it lies.
+        /// Its name without its folder.
         known_as: String,
         bytes: u64,
     },

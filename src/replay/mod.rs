@@ -6,7 +6,7 @@
 //!  split
 //! ```
 //! Each part of the archive is committed together with which bodies it was and what became of them,
-//! in any order. So whoever goes on after a crash knows what is left, and the sums are exact.
+//! in any order. So a run that continues after a crash knows what is left, and the totals are exact.
 
 mod bodies;
 mod covered;
@@ -30,7 +30,7 @@ use crate::decode::Rules;
 use crate::ingest::Breaker;
 use crate::store::{Error, Store, Sums};
 
-/// What a replay shares between its reader, its writers and whoever shows how far it is.
+/// What the reader and the writers of a replay share with the display of its progress.
 #[derive(Debug)]
 struct Shared {
     store: Store,
@@ -87,7 +87,7 @@ pub struct Settings {
 /// finished.
 ///
 /// # Errors
-/// When PostgreSQL refuses in a way that waiting does not mend, or a later run has taken over. While
+/// When PostgreSQL refuses in a way in which waiting does not help, or a later run has taken over. While
 /// it is away it is waited for.
 pub async fn run(
     store: Store,
@@ -155,7 +155,7 @@ pub async fn run(
     Ok(Replayed { sums, resumed: begun.sums.bodies, is_finished, problems })
 }
 
-/// Whether all sources were read to their end. A reader that ended by a defect has not, and what it
+/// Whether all sources were read to their end. A reader that ended by a defect has not read them, and what it
 /// left out is not known.
 fn all_read(shared: &Shared, reader: Result<bool, JoinError>) -> bool {
     reader.unwrap_or_else(|error| {

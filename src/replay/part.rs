@@ -105,7 +105,7 @@ pub(super) fn dead_letters(part: &[Decoded]) -> Vec<DeadLetter<'_>> {
         .collect()
 }
 
-/// Where some bodies stood and what they are.
+/// The position of some bodies and what they are.
 pub(super) fn describe(
     (replay, run): (Uuid, Uuid),
     file: i32,

@@ -13,9 +13,9 @@ use super::files::Source;
 use super::part::Chunk;
 use crate::store::Done;
 
-/// A part is written at so many bodies,
+/// A part is written when it has this many bodies,
 const MOST_BODIES: usize = 1_000;
-/// or at so many bytes of them.
+/// or this many bytes of them.
 const MOST_BYTES: usize = 4 * 1024 * 1024;
 
 /// The writers are gone, or the replay was stopped.

@@ -56,7 +56,7 @@ pub enum Get<R> {
     Uuid(fn(&R) -> Uuid),
     /// `bigint`
     Number(fn(&R) -> i64),
-    /// `text`, of so many characters at most
+    /// `text`, with the most characters that it may have
     Text(fn(&R) -> Option<&str>, usize),
     /// `jsonb`, which travels as text
     Json(fn(&R) -> &str),

@@ -39,7 +39,7 @@ pub struct DetailRow {
     pub event_type: String,
     /// The event's own clock, to the microsecond.
     pub timestamp: OffsetDateTime,
-    /// What else the event says, as JSON.
+    /// The rest of the event, as JSON.
     pub other_info: String,
 }
 

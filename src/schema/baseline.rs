@@ -1,4 +1,4 @@
-//! Makes room for ours where somebody made the tables by hand.
+//! Makes room for the tables of ses-reports where somebody has created them by hand.
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
@@ -55,7 +55,7 @@ impl Schema {
     /// and migrates. Tells where they are now; not a row of them is changed.
     ///
     /// # Errors
-    /// [`Error::Failed`] that says what to mend, for a schema that is ours already or tables that are
+    /// [`Error::Failed`] that says what to change, for a schema that ses-reports owns already, or tables that are
     /// not the given ones.
     pub async fn baseline(&self, from: &SchemaName) -> Result<SchemaName, Error> {
         let mut connection = session::open(&self.options, &self.name).await?;

@@ -1,4 +1,4 @@
-//! Undoes migrations, newest first.
+//! Undoes migrations, the newest first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! The migrations: those that this binary carries, and those of a folder for who writes new ones.
+//! The migrations: those in this binary, and those of a folder, for people who write new ones.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -50,7 +50,7 @@ impl Migration {
 /// Reads the migrations of a folder that is laid out as `migrations/` is.
 ///
 /// # Errors
-/// One line that names the file and says what to mend.
+/// One line that names the file and says what to change.
 pub fn in_folder(folder: &Path) -> Result<Vec<Migration>, String> {
     let names = |folder: &Path| -> Result<Vec<String>, String> {
         let unreadable = |error| format!("{}: {error}", folder.display());

@@ -18,7 +18,7 @@ pub const DOWN: &str = "down";
 /// hidden files and [`DOWN`] may stand beside them.
 ///
 /// # Errors
-/// One line that names the file and says what to mend.
+/// One line that names the file and says what to change.
 pub fn in_order(names: impl IntoIterator<Item = String>) -> Result<Vec<FileName>, String> {
     let mut files = Vec::new();
     let beside = ["README.md", "checksums", DOWN];
@@ -53,7 +53,7 @@ pub fn in_order(names: impl IntoIterator<Item = String>) -> Result<Vec<FileName>
 /// Checks that each migration has its down script, and that no down script stands alone.
 ///
 /// # Errors
-/// One line that names the file and says what to mend.
+/// One line that names the file and says what to change.
 pub fn in_pairs(up: &[FileName], down: impl IntoIterator<Item = String>) -> Result<(), String> {
     let mut missing: Vec<String> = up.iter().map(|file| format!("{}.sql", file.stem)).collect();
     for name in down.into_iter().filter(|name| !name.starts_with('.')) {

@@ -1,4 +1,4 @@
-//! The history of a database: refinery's table, with columns of ours that its own tools pass over.
+//! The history of a database: refinery's table, with additional columns that its own tools ignore.
 
 use sqlx::{AssertSqlSafe, FromRow, PgConnection};
 

@@ -150,7 +150,7 @@ pub enum Error {
         /// How long, in seconds.
         waited: u64,
     },
-    /// A lock that traffic would wait behind was not to be had.
+    /// A lock that traffic would wait behind could not be obtained.
     #[error(
         "a table was in use for too long (lock_timeout {}, five tries): nothing was changed; run it again when the long transaction has ended",
         session::LOCK_TIMEOUT

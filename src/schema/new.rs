@@ -29,7 +29,7 @@ const DOWN_TEXT: &str = "-- Undoes {stem}: what it drops, and whether rows are l
 /// Writes `migrations/V000N__name.sql` and its down script; tells where they are.
 ///
 /// # Errors
-/// One line that says what to mend; nothing is overwritten.
+/// One line that says what to change; nothing is overwritten.
 pub fn create(folder: &Path, name: &str) -> Result<[PathBuf; 2], String> {
     let existing = super::in_folder(folder)?;
     let number = existing.last().map_or(0, |migration| migration.version) + 1;

@@ -159,7 +159,7 @@ pub(super) async fn without(
     Ok(months)
 }
 
-/// When tables that were made by hand were adopted, if they were.
+/// When tables that were created by hand were adopted, if they were.
 async fn adopted_at(
     connection: &mut PgConnection,
     schema: &SchemaName,

@@ -1,4 +1,4 @@
-//! Says what a long migration is doing.
+//! Reports what a long migration is doing.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{Error, Schema, session};
 const EVERY: Duration = Duration::from_secs(5);
 
 /// Watches the session of a connection until the value is dropped, and logs every five seconds what
-/// it does and whom it waits for.
+/// it does and which sessions it waits for.
 pub(super) async fn watch(
     connection: &mut PgConnection,
     schema: &Schema,

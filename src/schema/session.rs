@@ -102,7 +102,7 @@ fn refuses_options(error: &sqlx::Error) -> bool {
 }
 
 /// Refuses a pooler that gives each transaction another session: a lock of the session would stay
-/// behind on a session that is no longer ours.
+/// behind on a session that belongs to somebody else by now.
 ///
 /// A second client holds a transaction open; with a session of our own, that changes nothing for us.
 pub(crate) async fn refuse_pooler(

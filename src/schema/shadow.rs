@@ -66,7 +66,7 @@ impl Shadow {
         super::session::open(&self.schema.options, &self.schema.name).await
     }
 
-    /// Drops it, whoever is still in it.
+    /// Drops it, even while sessions are connected to it.
     pub(super) async fn drop(mut self) -> Result<(), Error> {
         let sql = format!("DROP DATABASE \"{}\" WITH (FORCE)", self.name);
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.maker).await?;

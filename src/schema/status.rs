@@ -1,4 +1,4 @@
-//! How a database stands to the migrations.
+//! Which migrations of this binary a database has.
 
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, Connection as _, FromRow, PgConnection};
@@ -6,7 +6,7 @@ use sqlx::{AssertSqlSafe, Connection as _, FromRow, PgConnection};
 use super::history::{self, Record};
 use super::{Error, Migration, Schema, session};
 
-/// How a database stands to the migrations.
+/// Which migrations of this binary a database has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Status {
     /// The schema.
@@ -93,7 +93,7 @@ impl Status {
         self.in_state(MigrationState::Pending).is_empty()
     }
 
-    /// Refuses a history that is not ours.
+    /// Refuses a history that is not that of ses-reports.
     ///
     /// # Errors
     /// [`Error::Divergent`] or [`Error::Missing`], with the first that is.
@@ -132,7 +132,7 @@ impl Schema {
     /// contract later).
     ///
     /// # Errors
-    /// [`Error::Older`], and a history that is not ours.
+    /// [`Error::Older`], and a history that is not that of ses-reports.
     pub async fn require(&self) -> Result<Status, Error> {
         let status = self.status().await?;
         status.check_history()?;

@@ -24,7 +24,7 @@ impl Schema {
     ///
     /// # Errors
     /// [`Error::NoShadow`] without the right to create a database, [`Error::Newer`] for one whose
-    /// migrations are not known here, and a history that is not ours.
+    /// migrations are not known here, and a history that is not that of ses-reports.
     pub async fn verify(&self) -> Result<Drift, Error> {
         let status = self.status().await?;
         status.check_history()?;

@@ -1,4 +1,4 @@
-//! Reads tables that somebody made by hand, for `migrate baseline`.
+//! Reads tables that somebody has created by hand, for `migrate baseline`.
 
 use serde_json::{Map, Value};
 use sqlx::postgres::PgConnectOptions;
@@ -16,7 +16,7 @@ use crate::postgres::{SchemaName, with_fixed_settings};
 /// Rows that are read at once.
 const FETCH: usize = 1_000;
 
-/// The three given tables, in a schema that is not ours.
+/// The three given tables, in a schema that ses-reports does not own.
 #[derive(Debug)]
 pub struct HandMadeTables {
     connection: PgConnection,

@@ -67,7 +67,7 @@ const EXPLAIN_LETTERS: &str = "-- ses-reports: explain dead letters
         AND (letter.reason, letter.detail) IS DISTINCT FROM (today.reason, today.detail)";
 
 impl Store {
-    /// First of all in the transaction: nobody else may have what it is about.
+    /// It is the first statement of the transaction: no other run may own what it settles.
     pub(super) async fn claim(
         &self,
         connection: &mut PgConnection,

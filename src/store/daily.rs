@@ -1,4 +1,4 @@
-//! The figures of each day: which are to be counted anew, and counting them.
+//! The figures of each day: which have to be counted again, and counting them.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ impl Store {
         .await
     }
 
-    /// Counts a day anew; false if another worker is counting one.
+    /// Counts a day again; false if another worker is counting one.
     ///
     /// # Errors
     /// When PostgreSQL cannot be reached or refuses, or it takes more than ten minutes.

@@ -17,8 +17,8 @@ pub enum Error {
     /// operator's, or the schema is not what its migrations make.
     #[error("{0}")]
     Constraint(Violation),
-    /// A lock was not available in time. Whoever holds it concerns the rows or the months of this
-    /// batch, not the others.
+    /// A lock was not available in time. The session that holds it concerns the rows or the
+    /// months of this batch, not others.
     #[error("a lock was not available in time")]
     Locked,
     /// A partition that we knew is gone; it must be asked for again.
@@ -32,7 +32,7 @@ pub enum Error {
     #[error("another transaction conflicted")]
     Conflict,
     /// A prepared statement is not there, or is another: a pooler has put another server in its
-    /// place. Only an operator can mend that.
+    /// place. Only an operator can repair that.
     #[error("{}: {POOLER}", explain(.0))]
     Pooler(#[source] sqlx::Error),
     /// What was to be written is another's by now: a later run has taken the replay over, or another
@@ -43,7 +43,7 @@ pub enum Error {
     #[error("it is committed already")]
     Already,
     /// Anything else: the same batch may well be written later, if only after an operator has
-    /// mended something.
+    /// repaired something.
     #[error("{}", explain(.0))]
     Unavailable(#[source] sqlx::Error),
     /// No answer in time.

@@ -1,4 +1,4 @@
-//! Names the session that holds a lock for which rows wait.
+//! Finds the session that holds the lock for which rows wait.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
@@ -7,9 +7,9 @@ use super::transaction::Limits;
 use super::{Error, Store};
 use crate::row::EventRow;
 
-/// How long the rows wait for the lock while another session looks whom they wait for,
+/// How long the rows wait for the lock while another session looks up which session holds it.
 const WAIT: Duration = Duration::from_millis(1_500);
-/// which it does after that long.
+/// The look-up happens after this time.
 const LOOK_AFTER: Duration = Duration::from_millis(500);
 
 /// The columns of `pg_stat_activity` that every role may see, and the state where it may see that too.

@@ -26,7 +26,7 @@ pub enum Ensured {
 /// schema's owner and takes no lock that a reader or a writer waits for.
 ///
 /// # Errors
-/// When PostgreSQL cannot be reached, or a lock on the parent is not to be had.
+/// When PostgreSQL cannot be reached, or a lock on the parent cannot be obtained.
 pub async fn ensure(
     connection: &mut PgConnection,
     schema: &SchemaName,
@@ -62,7 +62,7 @@ pub fn months_ahead(now: OffsetDateTime) -> Vec<Date> {
     months_from(now, MONTHS_AHEAD)
 }
 
-/// The first day of a month that is so many later, or earlier. It stops where the calendar does.
+/// The first day of the month this many months later (or earlier), within the limits of the calendar.
 #[must_use]
 pub fn months_later(month: Date, later: i32) -> Date {
     let months = month.year() * 12 + i32::from(u8::from(month.month())) - 1 + later;

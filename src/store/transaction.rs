@@ -1,4 +1,4 @@
-//! The one way to PostgreSQL: every question is a transaction that is named, limited and measured.
+//! The one way to PostgreSQL: each transaction has a name and a time limit, and is measured.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
@@ -10,8 +10,8 @@ use tokio::time::{Instant, timeout};
 use super::{Error, Store};
 use crate::metrics;
 
-/// A writer waits that long for a lock at most: an application's open transaction, or a person's
-/// `VACUUM`, must not hold up messages that have nothing to do with it.
+/// A writer waits at most this long for a lock: an open transaction of an application, or a
+/// manual `VACUUM`, must not delay messages that have nothing to do with it.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What a transaction may take.

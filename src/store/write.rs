@@ -46,7 +46,7 @@ pub struct Written {
     pub expired: u64,
 }
 
-/// How often a batch is laid out anew because the months have changed under it.
+/// How often a batch is arranged again because the months have changed meanwhile.
 const LAYOUTS: u32 = 3;
 
 impl Store {
@@ -63,7 +63,7 @@ impl Store {
         self.write_with(rows, dead_letters, &Checkpoint::Nothing).await
     }
 
-    /// The same, with what is to be committed in the same transaction or not at all.
+    /// The same, with a checkpoint that is committed in the same transaction or not at all.
     ///
     /// # Errors
     /// As [`Store::write`], and [`Error::TakenOver`] and [`Error::Already`] as [`Checkpoint`] says.

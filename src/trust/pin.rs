@@ -1,8 +1,7 @@
 //! Topics by their ARNs, and where SNS keeps the certificates of a topic's region. Pure.
 //!
-//! A certificate's URL comes with the message, so whoever forges one chooses both. It is compared
-//! with what it must be, letter by letter, and never taken apart: there is nothing that two parsers
-//! could read differently.
+//! The URL of a certificate is part of the message, so a forger chooses both. The URL is compared, letter by
+//! letter, with the only one that is allowed, and never parsed: two parsers could read it differently.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! How a worker is, for those who ask from outside: the orchestrator, a deployment, the operator.
+//! The health of a worker, for the orchestrator, a deployment and the operator.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -8,9 +8,9 @@ use tokio::time::{Instant, timeout};
 use super::flow::gate::Gate;
 use super::flow::shared_backoff::{Call, SharedBackoff};
 
-/// A loop that waits for something outside turns at least that often.
+/// A loop that waits for something outside turns at least this often.
 const TURN: Duration = Duration::from_secs(30);
-/// How long a loop may be silent beyond the longest single step that it takes.
+/// How long a loop may be silent in addition to its longest single step.
 const GRACE: Duration = Duration::from_mins(3);
 
 /// The state of one worker, shared with [`crate::http`].
@@ -42,7 +42,7 @@ struct Loop {
     last_turn: Mutex<Instant>,
 }
 
-/// By which a loop tells that it turns; dropped with it.
+/// A loop reports with it that it turns, and drops it at its end.
 #[derive(Debug)]
 pub(crate) struct Pulse(Arc<Loop>);
 

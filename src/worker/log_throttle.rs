@@ -1,4 +1,4 @@
-//! Log lines that could come thousands of times come once in ten seconds.
+//! Throttles log lines that could occur thousands of times to one in ten seconds.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 const EVERY: Duration = Duration::from_secs(10);
 
-/// Says when it is time for a line, and how much it stands for.
+/// Decides when a line may be logged, and counts what it stands for.
 #[derive(Debug, Default)]
 pub(super) struct LogThrottle(Mutex<Unlogged>);
 
@@ -18,7 +18,7 @@ struct Unlogged {
 }
 
 impl LogThrottle {
-    /// Adds what a line would tell of; the sum since the last line, if it is time for the next.
+    /// Counts occurrences. Returns their number since the last line if it is time for the next line.
     pub(super) fn add(&self, count: usize) -> Option<usize> {
         // A panic elsewhere cannot leave it half changed.
         let mut unlogged = self.0.lock().unwrap_or_else(PoisonError::into_inner);

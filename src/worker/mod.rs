@@ -83,7 +83,7 @@ struct Running {
     stages: Stages,
     /// No more receives.
     stop: CancellationToken,
-    /// No more writes: the drain has run out of time.
+    /// Cancelled when the drain has run out of time: no more writes.
     give_up: CancellationToken,
 }
 
@@ -91,7 +91,7 @@ struct Running {
 /// arrived for that long; then drains and returns within 25 seconds.
 ///
 /// # Errors
-/// When a task of the worker ended on its own, which is a defect; it drains all the same.
+/// When a task of the worker ended unexpectedly, which is a defect; it drains nevertheless.
 pub async fn run(
     queue: Queue,
     store: Store,

@@ -1,4 +1,4 @@
-//! What a worker is told to do, and how much of it at once.
+//! The settings of a worker.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::trust;
 /// look at the session that those wait for.
 const BACKGROUND_CONNECTIONS: usize = 6;
 
-/// What a worker is told to do, and how much of it at once. All numbers are at least 1.
+/// The settings of a worker. All numbers are at least 1.
 #[derive(Debug, Clone)]
 pub struct WorkerSettings {
     /// The most long polls at once.

@@ -1,4 +1,4 @@
-//! What a worker has done, for the log and the last line.
+//! Counts what a worker has done, for the log, the last line and Prometheus.
 
 use std::fmt;
 use std::sync::Arc;
@@ -161,7 +161,7 @@ pub(super) fn committed(part: &[Pending], took: Duration) {
         .record(f64::from(u32::try_from(part.len()).unwrap_or(u32::MAX)));
 }
 
-/// Nothing more is to be done for these messages but to delete them.
+/// These messages only have to be deleted now.
 #[expect(clippy::disallowed_methods, reason = "how long a message waited is told by the clock")]
 pub(super) fn waited(part: &[Pending]) {
     let (now, waits) = (OffsetDateTime::now_utc(), histogram!(metrics::QUEUE_SECONDS));

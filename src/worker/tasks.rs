@@ -1,4 +1,4 @@
-//! The tasks of a worker, each with a name, so that one that ends by itself can be named.
+//! The tasks of a worker, each with a name, so that a task that ends unexpectedly can be named.
 
 use std::collections::HashMap;
 

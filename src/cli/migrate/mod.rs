@@ -22,7 +22,7 @@ use text::{
     baseline_text, data_text, drift_text, plan_text, repair_text, status_text, undone_text,
 };
 
-/// A transaction of a thousand rows of tables that were made by hand.
+/// A transaction of a thousand rows of tables that were created by hand.
 const CONVERT_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// What to do with the schema.

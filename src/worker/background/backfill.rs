@@ -1,4 +1,4 @@
-//! Makes the long changes of many rows that migrations have asked for, beside the work.
+//! Runs the backfills of migrations: changes of many rows, in batches, in the background.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::worker::health::Pulse;
 
 /// The most rows of a batch: a fraction of a second, so that its locks and its snapshot are short.
 const MOST_ROWS: i32 = 5_000;
-/// After each batch it rests so many times as long as that took: about a fifth of one core.
+/// After each batch it rests this many times as long as the batch took: about a fifth of one core.
 const REST: u32 = 4;
 const LOOK_EVERY: Duration = Duration::from_mins(1);
 /// After a batch that took too long; the next is half as big.

@@ -1,4 +1,4 @@
-//! Keeps `aws_report_daily` fresh by counting the days anew whose reports have changed.
+//! Keeps `aws_report_daily` fresh: counts the days again whose reports have changed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use crate::metrics;
 use crate::store::{Error, Store};
 use crate::worker::health::Pulse;
 
-/// A day is counted no more often than that, however many workers there are.
+/// A day is not counted more often than this, whatever the number of workers.
 const EVERY: Duration = Duration::from_secs(5);
-/// After each day a worker rests so many times as long as that day took: at most about a tenth of
+/// After each day a worker rests this many times as long as the day took: at most about a tenth of
 /// one core of the database goes into counting.
 const REST: u32 = 10;
 const AFTER_FAILURE: Duration = Duration::from_mins(1);
@@ -38,7 +38,7 @@ async fn round(store: &Store, pulse: &Pulse) -> Result<(), Error> {
     for day in store.stale_days(EVERY).await? {
         let began = Instant::now();
         if !count(store, day).await? {
-            // Another worker is at it.
+            // Another worker is doing it.
             return Ok(());
         }
         pulse.wait(tokio::time::sleep(began.elapsed() * REST)).await;

@@ -1,4 +1,4 @@
-//! What a worker does for the schema beside the messages.
+//! Background work of a worker, beside the messages.
 
 pub(super) mod backfill;
 pub(super) mod daily;

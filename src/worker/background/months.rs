@@ -1,4 +1,4 @@
-//! What a worker does for the schema beside its work: months ahead, news of retention.
+//! Creates months ahead of time, and learns from when on rows are kept.
 
 use std::sync::Arc;
 use std::time::Duration;

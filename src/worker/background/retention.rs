@@ -1,4 +1,4 @@
-//! Removes what is no longer kept, where the operator has set for how long.
+//! Removes rows that are no longer kept, if the operator has set for how long to keep them.
 
 use std::time::Duration;
 

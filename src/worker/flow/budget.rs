@@ -1,5 +1,5 @@
 //! The memory budget of a worker: how many messages, and how many of their bytes, are held from receive
-//! to delete. A slow database so slows the polling and never grows a queue in memory.
+//! to delete. So a slow database slows the polling and never makes a queue in memory grow.
 //!
 //! An open poll reserves what receives have weighed lately, so that many polls of small messages fit. What
 //! turns out to be heavier waits for room before it is read ([`Reservation::admit`]) and before the next

@@ -1,9 +1,9 @@
-//! Who may receive now: nobody while the database takes no writes or SQS refuses deletes. What would be
-//! received then could only age in memory and use up the queue's redrive limit.
+//! The gate closes for all pollers while PostgreSQL accepts no writes or SQS refuses deletes. Messages that were
+//! received then would only age in memory and come closer to the redrive limit of the queue.
 
 use tokio::sync::watch;
 
-/// Why it is closed, each for its own reason.
+/// The reasons why it is closed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Closed {
     database_away: Option<String>,
@@ -17,7 +17,7 @@ impl Closed {
     }
 }
 
-/// Opens and closes for all pollers at once.
+/// Opens and closes for all pollers together.
 #[derive(Debug)]
 pub(crate) struct Gate {
     closed: watch::Sender<Closed>,
@@ -30,40 +30,40 @@ impl Default for Gate {
 }
 
 impl Gate {
-    /// Waits until receiving makes sense.
+    /// Waits until the gate is open.
     pub(crate) async fn open(&self) {
         // The sender lives as long as self, so this cannot fail.
         let _ = self.closed.subscribe().wait_for(Closed::is_open).await;
     }
 
-    /// Whether receiving makes no sense now.
+    /// Whether the gate is closed.
     pub(crate) fn is_closed(&self) -> bool {
         !self.closed.borrow().is_open()
     }
 
-    /// Whether the database takes no writes.
+    /// Whether the database accepts no writes.
     pub(crate) fn is_database_away(&self) -> bool {
         self.closed.borrow().database_away.is_some()
     }
 
-    /// What PostgreSQL is waited for, if it is.
+    /// What the worker waits for in PostgreSQL, if anything.
     pub(crate) fn reason(&self) -> Option<String> {
         let closed = self.closed.borrow();
         closed.database_away.clone().or_else(|| closed.refusing.clone())
     }
 
-    /// Tells that the database takes writes, or why it does not; true if it did the other before.
+    /// Records that the database accepts writes (`None`), or why it does not; true if this has changed.
     pub(crate) fn set_database_away(&self, away: Option<String>) -> bool {
         self.set(away, |closed| &mut closed.database_away)
     }
 
-    /// Tells that PostgreSQL refuses so many messages that no more are to be received, or no longer; true
-    /// if that is news.
+    /// Records that PostgreSQL refuses too many messages to receive more, or no longer does; true if this
+    /// has changed.
     pub(crate) fn set_refusing(&self, refusing: Option<String>) -> bool {
         self.set(refusing, |closed| &mut closed.refusing)
     }
 
-    /// Tells that SQS carries out deletes or does not.
+    /// Records whether SQS refuses deletes.
     pub(crate) fn set_deletes_refused(&self, refused: bool) {
         self.closed.send_if_modified(|closed| {
             std::mem::replace(&mut closed.deletes_refused, refused) != refused

@@ -1,5 +1,5 @@
-//! What is received and not yet written stays hidden from other workers: its visibility timeout is
-//! renewed at half its life, and what is never written is given back.
+//! Keeps messages that are received and not yet written hidden from other workers: renews their visibility
+//! timeout when half of it has passed, and gives back messages that are never written.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -137,7 +137,7 @@ pub(crate) async fn keep_hidden(leases: Arc<Leases>, queue: Queue, pulse: Pulse)
     }
 }
 
-/// Only a person can mend a refusal: then it is asked for slowly.
+/// Only a person can help after a refusal, so it is repeated slowly.
 fn refused_backoff() -> Backoff {
     Backoff::new(Duration::from_secs(2), Duration::from_secs(30)).at_least(Duration::from_secs(1))
 }

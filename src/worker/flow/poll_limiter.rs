@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
-/// A receive of so many messages is full: SQS does not always fill one to ten, though more wait.
+/// A receive with this many messages counts as full: SQS does not always return ten, even if more wait.
 const FULL: usize = 8;
 /// Receives with fewer messages could be half as many.
 const SPARSE: usize = 4;

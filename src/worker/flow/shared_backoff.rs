@@ -1,5 +1,5 @@
-//! One back-off for all tasks that ask the same thing of SQS. While it fails, one of them asks on
-//! behalf of all, so that the rate of a refused queue does not depend on how many tasks there are.
+//! One back-off for all tasks that make the same call to SQS. While the call fails, one task makes it on
+//! behalf of all, so that the rate of failing calls does not depend on the number of tasks.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use crate::backoff::Backoff;
 use crate::queue::{Error, ErrorKind};
 use crate::worker::log_throttle::LogThrottle;
 
-/// Failures in a row that are told of at once; single ones now and then are told of sparingly.
+/// After this many failures in a row each is logged; occasional ones are throttled.
 const LASTING: u32 = 4;
 
-/// What is asked.
+/// The call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Call {
     Receive,
@@ -30,7 +30,7 @@ impl Call {
         }
     }
 
-    /// In a word, why it failed.
+    /// Why it failed, in a few words.
     fn reason(self, error: &Error) -> &'static str {
         match (self, error.kind) {
             _ if error.concerns_credentials => "SQS does not accept the credentials",
@@ -65,7 +65,7 @@ impl Failing {
         let last = Duration::from_secs(30);
         let backoff = match kind {
             ErrorKind::Transient => Backoff::new(Duration::from_millis(200), last),
-            // Only a person can mend it: never more than once a second.
+            // Only a person can help: never more than once a second.
             ErrorKind::Permanent => {
                 Backoff::new(Duration::from_secs(2), last).at_least(Duration::from_secs(1))
             }
@@ -74,11 +74,11 @@ impl Failing {
     }
 }
 
-/// The right to ask now.
+/// The permission to make the call now.
 #[derive(Debug)]
 pub(crate) struct Turn<'a> {
     shared: &'a SharedBackoff,
-    /// Held by the one that asks on behalf of all.
+    /// Held by the task that makes the call on behalf of all.
     probe: Option<MutexGuard<'a, Option<Failing>>>,
 }
 
@@ -106,7 +106,7 @@ impl SharedBackoff {
         *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = reason;
     }
 
-    /// Waits for the right to ask: at once while all is well.
+    /// Waits for the permission to make the call; there is no wait while calls succeed.
     pub(crate) async fn turn(&self) -> Turn<'_> {
         if !self.is_failing() {
             return Turn { shared: self, probe: None };
@@ -121,7 +121,7 @@ impl SharedBackoff {
 }
 
 impl Turn<'_> {
-    /// The call was answered: everyone may go on.
+    /// The call succeeded: all tasks may continue.
     pub(crate) fn succeeded(self) {
         if let Some(mut probe) = self.probe {
             let is_logged = probe.take().is_some_and(|failing| failing.is_logged);
@@ -132,14 +132,14 @@ impl Turn<'_> {
         }
     }
 
-    /// The call failed: the next try waits, longer each time.
+    /// The call failed: the next attempt waits, longer each time.
     pub(crate) async fn failed(self, error: &Error) {
         let mut state = if let Some(probe) = self.probe {
             probe
         } else {
             let state = self.shared.probe.lock().await;
             if state.is_some() {
-                // Another one of the same wave has said so.
+                // Another task has reported the same failure.
                 return;
             }
             state

@@ -1,4 +1,4 @@
-//! The way of a message through the worker: received and decoded, verified, written, deleted.
+//! The path of a message through the worker: received and decoded, verified, written, deleted.
 
 pub(super) mod deleter;
 pub(super) mod held;

@@ -1,4 +1,4 @@
-//! A message on its way through the worker.
+//! A message on its path through the worker.
 
 use crate::decode::Outcome;
 use crate::ingest::Blocked;

@@ -1,4 +1,4 @@
-//! What a worker writes to: the destination of its messages in the one loop of [`crate::ingest`].
+//! The destination of a worker's messages in the write loop of [`crate::ingest`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,11 +18,11 @@ use crate::worker::idle::IdleTracker;
 use crate::worker::log_throttle::LogThrottle;
 use crate::worker::stats::{self, Stats};
 
-/// What it takes to write messages.
+/// What is needed to write messages.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) store: Arc<Store>,
-    /// Where dead letters say that they came from.
+    /// The source that dead letters record.
     pub(crate) source: Arc<str>,
     pub(crate) breaker: Breaker,
     pub(crate) health: Arc<Health>,
@@ -37,11 +37,11 @@ pub(crate) struct Parts {
 #[derive(Debug)]
 pub(crate) struct Tables {
     pub(crate) parts: Arc<Parts>,
-    /// What was set aside.
+    /// Messages that were set aside.
     pub(crate) held: Vec<Held>,
 }
 
-/// Log lines that could come for every message.
+/// Log lines that could occur for every message.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     refused: LogThrottle,
@@ -98,7 +98,7 @@ impl Destination for Tables {
     }
 
     fn is_fatal(&self, _error: &Error) -> bool {
-        // A worker waits for whatever an operator can mend.
+        // A worker waits for anything that an operator can repair.
         false
     }
 
@@ -122,7 +122,7 @@ impl Destination for Tables {
         let code = &refusal.code;
         let sqs_message_id = &pending.message.id;
         if matches!(pending.outcome, Outcome::DeadLetter(_)) {
-            // The queue's own redrive policy is what is left for it.
+            // Only the redrive policy of the queue is left for it.
             if let Some(messages) = self.parts.lines.unstorable.add(1) {
                 tracing::error!(
                     sqs_message_id,
@@ -154,7 +154,7 @@ impl Destination for Tables {
     }
 
     fn taken_over(&mut self, pending: Pending) {
-        // Cannot be: the worker writes without a checkpoint. The lease gives the message back.
+        // This cannot happen, because the worker writes without a checkpoint. The lease gives the message back.
         drop(pending);
     }
 

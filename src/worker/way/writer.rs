@@ -1,4 +1,4 @@
-//! Gathers batches and writes them, until they are written or the worker gives up.
+//! Gathers batches and writes each until it is written or the worker gives up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use super::tables::Tables;
 use crate::ingest::ingest;
 use crate::worker::health::Pulse;
 
-/// What arrives at the writers: what one receive brought.
+/// What arrives at the writers: the messages of one receive.
 pub(crate) type HandedOver = Arc<Mutex<mpsc::Receiver<Vec<Pending>>>>;
 
-/// When a batch is full, or old enough.
+/// When a batch is written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BatchLimits {
     pub(crate) rows: usize,
@@ -31,16 +31,16 @@ pub(crate) struct Writer {
     pub(crate) limits: BatchLimits,
     pub(crate) tables: Tables,
     pub(crate) locked: Arc<LockedReports>,
-    /// Where messages wait that something blocks.
+    /// Where blocked messages wait.
     pub(crate) to_hold: mpsc::UnboundedSender<Held>,
-    /// No more writes: the drain has run out of time.
+    /// Cancelled when the drain has run out of time: no more writes.
     pub(crate) give_up: CancellationToken,
     pub(crate) pulse: Pulse,
 }
 
 impl Writer {
-    /// Writes until the pollers are gone and all is written, or the worker gives up. Of several
-    /// writers one gathers while the others write.
+    /// Writes until the pollers have ended and all messages are written, or the worker gives up. One writer
+    /// gathers a batch while the others write.
     pub(crate) async fn run(mut self) {
         let give_up = self.give_up.clone();
         while let Some(batch) = self.gather().await {
