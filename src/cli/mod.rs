@@ -130,7 +130,8 @@ fn command(arguments: &[OsString]) -> clap::Command {
         return command;
     }
     // The groups of flags would put their own descriptions in place of the program's.
-    let (about, long_about) = (command.get_about().cloned(), command.get_long_about().cloned());
+    let about = command.get_about().cloned().unwrap_or_default();
+    let long_about = command.get_long_about().cloned().unwrap_or_default();
     worker::WorkerCommand::augment_args(command).about(about).long_about(long_about)
 }
 

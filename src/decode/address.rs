@@ -188,7 +188,7 @@ fn addr_spec(parts: &[&str]) -> String {
     local + &domain::to_ascii(&word[at + 1..].concat())
 }
 
-/// The addresses that stand in one string, divided by commas and semicolons outside quotes and
+/// The addresses in one string, divided by commas and semicolons outside quotes and
 /// comments, each of them with an `@` on both sides.
 pub fn split(text: &str) -> impl Iterator<Item = &str> {
     let last_at = text.rfind('@').unwrap_or(0);

@@ -14,7 +14,7 @@ const MOST_RECIPIENTS: usize = super::MOST_BYTES / size_of::<EventRow>();
 /// More destinations are not looked for inside of what an event names.
 const MOST_LOOKED_FOR: usize = 100;
 
-/// Whom an event concerns.
+/// Which recipients an event concerns.
 #[derive(Default)]
 pub(super) struct Recipients<'a> {
     /// Each once.
