@@ -29,13 +29,13 @@ async fn wrong_settings_are_one_line_and_code_2() {
     for (settings, arguments, says) in [
         (&[][..], &[][..], "DATABASE_URL is missing"),
         (&[("DATABASE_URL", " ")], &[], "DATABASE_URL is missing"),
-        (&[("DATABASE_URL", "mysql://u:s3cret@h/d")], &[], "DATABASE_URL is no PostgreSQL URL"),
+        (&[("DATABASE_URL", "mysql://u:s3cret@h/d")], &[], "DATABASE_URL is not a PostgreSQL URL"),
         (&[("DATABASE_URL", "postgres://u:s3cret@h:port/d")], &[], "DATABASE_URL cannot be read"),
         (&[database], &[], "SQS_QUEUE_URL is missing"),
         (
             &[database, ("MIGRATION_DATABASE_URL", "mysql://u:s3cret@h/d")],
             &["--migrate-only"],
-            "MIGRATION_DATABASE_URL is no PostgreSQL URL",
+            "MIGRATION_DATABASE_URL is not a PostgreSQL URL",
         ),
         (&[("MIGRATION_DATABASE_URL", database.1)], &[], "DATABASE_URL is missing"),
         (&[("DATABASE_SCHEMA", "aws_reports")], &["grants", "--reader", "pg_x"], "--reader"),
@@ -43,7 +43,7 @@ async fn wrong_settings_are_one_line_and_code_2() {
         (
             &[database, ("SQS_QUEUE_URL", "arn:aws:sqs:eu-west-1:1:q")],
             &[],
-            "SQS_QUEUE_URL is no URL",
+            "SQS_QUEUE_URL is not a URL",
         ),
         (
             &[database, ("DATABASE_SCHEMA", "Bad-Name"), ("SQS_QUEUE_URL", QUEUE)],
