@@ -1,5 +1,5 @@
-//! The one loop in which everything is written that becomes rows: messages of the queue, bodies of an
-//! archive, dead letters that are tried again.
+//! The write loop for everything that becomes rows: messages of the queue, bodies of an archive, dead letters
+//! that are retried.
 //!
 //! It decides what a failed write means, so that the policy is the same for all of them:
 //!
@@ -10,7 +10,7 @@
 //! | values refused (22, 54) | bisect: the item that is refused alone becomes a dead letter |
 //! | constraint violated (23) | bisect: the items that it refuses are set aside; the constraint is an operator's |
 //! | no answer, or any other error | try again; while it accepts a [`probe`], bisect: the one item that fails becomes a dead letter |
-//! | right or table missing | try again: an operator can mend it |
+//! | right or table missing | try again: an operator can repair it |
 //!
 //! No item is blamed without evidence that PostgreSQL accepts others: a commit, or a probe. Where the
 //! probe is refused too, the database is at fault: everything is held, and the probe's error says why.
@@ -74,7 +74,7 @@ pub trait Destination: Send {
     /// Waits before the next attempt.
     ///
     /// # Errors
-    /// When there is to be none.
+    /// When there must be no other attempt.
     fn pause(
         &mut self,
         trouble: Trouble,
@@ -89,7 +89,7 @@ pub enum Blocked {
     Lock,
     /// A constraint that is not part of the schema.
     Constraint(Violation),
-    /// PostgreSQL refuses it with this SQLSTATE, and so many others that the messages are not to blame.
+    /// PostgreSQL refuses it with this SQLSTATE, and so many others that the messages are probably not to blame.
     Alike(String),
 }
 
@@ -109,14 +109,14 @@ pub enum Trouble {
 pub enum Stop {
     /// It was asked to.
     Stopped,
-    /// An error that is no use repeating.
+    /// An error that does not pass by repeating.
     Failed(Error),
 }
 
 /// What became of a part.
 enum Settled {
     Committed(Written),
-    /// All of it, or one of it, stands in its own way.
+    /// One of its items, or all of them, cannot be written.
     Failed(Blame),
 }
 
@@ -216,7 +216,7 @@ async fn settle<D: Destination>(
         );
         if !(is_answer && evidence.is_fresh()) {
             if let Err(probe) = destination.probe().await {
-                // Its text, unlike that of the part's error, holds nothing of a message.
+                // Unlike the error of the part, its text contains nothing of a message.
                 let told = if is_answer { probe } else { error };
                 destination.pause(Trouble::Database(told), delay).await?;
                 continue;
@@ -238,7 +238,7 @@ async fn settle<D: Destination>(
     }
 }
 
-/// Whom an error blames, PostgreSQL accepting others; `None` while that is not clear.
+/// What an error blames, given that PostgreSQL accepts others; `None` while that is not clear.
 fn blame(error: &Error, items: usize, failures: u32) -> Option<Blame> {
     match error {
         Error::Refused(refusal) => Some(Blame::Refused(refusal.clone())),

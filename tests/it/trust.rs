@@ -168,7 +168,11 @@ async fn what_cannot_be_told_holds_up_nobody_else() {
     let arguments = ["--verify-sns", "warn", "--sns-cert-url-prefix", &prefix];
     let log = Worker::until_idle(&database, &queue.url, &arguments).await;
     assert_eq!(reports(&database).await, 20, "a warning waits for nothing: {log}");
-    assert_eq!(log.matches("accepted although verification failed: unverifiable SNS message").count(), 2, "{log}");
+    assert_eq!(
+        log.matches("accepted although verification failed: unverifiable SNS message").count(),
+        2,
+        "{log}"
+    );
 }
 
 #[tokio::test]
