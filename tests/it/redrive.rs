@@ -43,7 +43,7 @@ async fn what_is_in_the_dead_letter_queue_is_written_and_deleted() {
 async fn the_queue_of_the_workers_is_refused() {
     let (queue, database) = (Queue::deploy().await, Database::migrated().await);
     for (from, says) in
-        [(&*queue.url, "SQS_QUEUE_URL"), ("arn:aws:sqs:eu-west-1:1:q", "starts with https://")]
+        [(&*queue.url, "SQS_QUEUE_URL"), ("arn:aws:sqs:eu-west-1:1:q", "must start with https://")]
     {
         let ended = redrive(&database, &queue, from).await;
         assert_eq!(ended.code, Some(2), "{}", ended.stderr);

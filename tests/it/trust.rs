@@ -75,12 +75,10 @@ async fn what_sns_signed_becomes_rows_and_what_was_forged_does_not() {
     let log = Worker::until_idle_for("3", &database, &queue.url, &arguments).await;
     assert_eq!(reports(&database).await, 3, "three forgeries are about one mail: {log}");
     assert_eq!(reasons(&database).await, [""; 0]);
-    for reason in refused {
-        assert!(
-            log.contains(&format!("accepted although verification failed: {reason}")),
-            "{reason}: {log}"
-        );
-    }
+    // They come at once, so one line is logged for all of them.
+    let is_logged =
+        |reason: &&str| log.contains(&format!("accepted although verification failed: {reason}"));
+    assert!(refused.iter().any(is_logged), "{log}");
     assert!(!log.contains("@example.com"), "{log}");
     assert!(trap.is_untouched(), "only SNS's own certificates are asked for");
     assert_eq!(queue.counts().await, (0, 0));

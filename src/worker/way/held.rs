@@ -1,5 +1,5 @@
-//! Messages that something outside them blocks: a lock that another session holds, a constraint that an
-//! operator has added. They wait here, hidden from other workers, while the others are written.
+//! Holds messages that are blocked by something else: a lock of another session, or a constraint that an
+//! operator has added. They wait here, hidden from other workers, while other messages are written.
 //!
 //! They keep their share of the budget, so that many of them stop the polling and memory stays bounded.
 
@@ -23,15 +23,15 @@ use crate::row::EventRow;
 use crate::worker::health::Pulse;
 use crate::worker::log_throttle::LogThrottle;
 
-/// Messages that constraints may block before no more are received: the operator has to act.
+/// When constraints block this many messages, the worker stops receiving: the operator has to act.
 const MOST_BLOCKED: usize = 100;
 
-/// Reports that are known to be locked: their messages need not be tried with the others.
+/// Reports that are known to be locked, so that their messages are not tried with the others.
 #[derive(Debug, Default)]
 pub(crate) struct LockedReports(Mutex<HashSet<Uuid>>);
 
 impl LockedReports {
-    /// The messages that concern one of these reports, and the rest.
+    /// Separates the messages that concern one of these reports from the rest.
     pub(super) fn split(&self, batch: Vec<Pending>) -> (Vec<Held>, Vec<Pending>) {
         let locked = self.lock();
         if locked.is_empty() {
@@ -54,7 +54,7 @@ impl LockedReports {
     }
 }
 
-/// Messages that are tried again together: once the first is written, the rest are tried.
+/// Messages that are retried together: after the first is written, the rest are tried.
 #[derive(Debug)]
 struct Group {
     messages: Vec<Pending>,
@@ -83,7 +83,7 @@ pub(crate) struct HeldMessages {
 }
 
 impl HeldMessages {
-    /// Retries until the worker stops. What still waits then is given back by its leases.
+    /// Retries until the worker stops. The leases give back the messages that still wait then.
     pub(crate) async fn run(mut self) {
         let (mut groups, lines) = (HashMap::new(), LogThrottle::default());
         let stop = self.stop.clone();
@@ -142,7 +142,7 @@ impl HeldMessages {
         groups.insert(key, Group { messages, backoff: group.backoff, next_try });
     }
 
-    /// Says once in a while which session holds the lock that messages wait for.
+    /// Logs, throttled, which session holds the lock that messages wait for.
     async fn name_holder(&self, message: &Pending, messages: usize) {
         let Some(_) = self.tables.parts.lines.lock_holder.add(1) else { return };
         let rows: Vec<&EventRow> = rows(message).iter().collect();
@@ -154,7 +154,7 @@ impl HeldMessages {
         }
     }
 
-    /// Tells the writers, the gate and Prometheus what is held.
+    /// Informs the writers, the gate and Prometheus of what is held.
     fn publish(&self, groups: &HashMap<Key, Group>) {
         let (mut reports, mut locked, mut blocked, mut by) = (HashSet::new(), 0, 0, None);
         for (key, group) in groups {
