@@ -12,15 +12,15 @@ use super::connect::{connect, refused};
 use super::exit::{Failure, failed};
 use super::progress::{self, State};
 use crate::config::{DatabaseArgs, RulesArgs};
-use crate::replay::{self, Archive, Progress, Replayed, Settings, Source};
+use crate::replay::{self, Archive, Found, Progress, Replayed, Settings, Source};
 use crate::shutdown;
 
 /// `ses-reports replay`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = HELP, max_term_width = 100)]
 pub(super) struct ReplayArgs {
-    /// Files and folders to read. A folder stands for all files in it, in the order of their names; `-`
-    /// is standard input
+    /// Files and folders to read. A folder stands for all files in it, in the order of their names, and
+    /// a ZIP archive for its files; `-` is standard input
     #[arg(value_name = "FILE|FOLDER|-", default_value = "-")]
     paths: Vec<PathBuf>,
 
@@ -49,9 +49,10 @@ pub(super) struct ReplayArgs {
 
 const HELP: &str = "\
 Bodies may be one per line, one per file, in a JSON array, or concatenated without separators, \
-as Firehose writes them. gzip is recognised. A body that is not an event becomes a dead \
-letter, with its reason. SNS_TOPIC_ARNS and VERIFY_SNS do not apply: an archive is your own, so \
-no signature is asked for.
+as Firehose writes them. gzip, ZIP and Snappy are recognised by their content. If a file is not \
+text (zstd, Parquet, tar, UTF-16, ...), nothing of any file is stored, and the exit code is 1. A \
+body that is not an event becomes a dead letter, with its reason. SNS_TOPIC_ARNS and VERIFY_SNS \
+do not apply: an archive is your own, so no signature is asked for.
 
 If a run is interrupted, call it again with the same files: it goes on where it was, and its \
 sums count both runs. Standard input always begins from the start. An archive that was replayed \
@@ -68,19 +69,27 @@ pub(super) async fn run(args: &ReplayArgs) -> Result<(), Failure> {
     // One connection per writer, one to begin and to end with.
     let store = connect(database, u32::from(args.at_once) + 1).await?;
     let paths = args.paths.clone();
-    let (sources, unfound, id) = tokio::task::spawn_blocking(move || {
-        let (sources, unfound) = replay::find(&paths);
-        let id = replay::identity(&sources);
-        (sources, unfound, id)
+    let (found, id) = tokio::task::spawn_blocking(move || {
+        let found = replay::find(&paths);
+        let id = replay::identity(&found.sources);
+        (found, id)
     })
     .await
     .map_err(failed)?;
-    for problem in &unfound {
+    let Found { sources, missing, unreadable } = found;
+    if !unreadable.is_empty() {
+        // Before anything is written: what was replayed by mistake cannot be taken back.
+        let problems = [unreadable, missing].concat();
+        for problem in problems.iter().skip(1) {
+            tracing::warn!("{problem}");
+        }
+        return conclude(args, &Replayed { problems, ..Replayed::default() });
+    }
+    for problem in &missing {
         tracing::warn!("{problem}");
     }
-
     if sources.is_empty() {
-        let nothing = Replayed { is_finished: true, problems: unfound, ..Replayed::default() };
+        let nothing = Replayed { is_finished: true, problems: missing, ..Replayed::default() };
         return conclude(args, &nothing);
     }
 
@@ -99,7 +108,7 @@ pub(super) async fn run(args: &ReplayArgs) -> Result<(), Failure> {
         replayed = replaying => replayed.map_err(|error| refused(&error))?,
         () = show(args.quiet, all, &showing) => return Ok(()),
     };
-    replayed.problems.splice(..0, unfound);
+    replayed.problems.splice(..0, missing);
     if stop.is_cancelled() && !replayed.is_finished {
         say(args, &replayed);
         let how = if id.is_some() {
@@ -120,16 +129,17 @@ fn say(args: &ReplayArgs, replayed: &Replayed) {
 /// What became of it, and the failure if something was left out.
 fn conclude(args: &ReplayArgs, replayed: &Replayed) -> Result<(), Failure> {
     say(args, replayed);
+    let rest =
+        if replayed.sums.bodies == 0 { "nothing is stored" } else { "everything else is replayed" };
     match &replayed.problems[..] {
         [] if !replayed.is_finished => Err(failed(
             "the replay ended before everything was written; call it again with the same files",
         )),
         [] => Ok(()),
-        [problem] => Err(failed(format!("{problem}; everything else is replayed"))),
-        [problem, more @ ..] => Err(failed(format!(
-            "{problem}; and {} more, see above; everything else is replayed",
-            more.len()
-        ))),
+        [problem] => Err(failed(format!("{problem}; {rest}"))),
+        [problem, more @ ..] => {
+            Err(failed(format!("{problem}; and {} more, see above; {rest}", more.len())))
+        }
     }
 }
 

@@ -11,9 +11,12 @@
 mod bodies;
 mod covered;
 mod files;
+mod format;
 mod part;
 mod reader;
+mod snappy;
 mod writer;
+mod zip;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
@@ -24,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use bodies::{Bodies, LONGEST, Piece};
-pub use files::{Source, find, identity};
+pub use files::{Found, Source, find, identity};
 
 use crate::decode::Rules;
 use crate::ingest::Breaker;

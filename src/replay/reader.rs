@@ -10,6 +10,7 @@ use super::Shared;
 use super::bodies::{Bodies, LONGEST, Piece};
 use super::covered::Covered;
 use super::files::Source;
+use super::format::Content;
 use super::part::Chunk;
 use crate::store::Done;
 
@@ -61,9 +62,11 @@ impl Reading<'_> {
         match self.pieces()? {
             Ok(is_whole) => self.hand_over(is_whole),
             Err(error) => {
-                let read = self.next;
                 let name = &self.source.name;
-                self.shared.problem(format!("{name}: after {read} bodies: {error}"));
+                self.shared.problem(match self.next {
+                    0 => format!("{name}: {error}"),
+                    read => format!("{name}: after {read} bodies: {error}"),
+                });
                 self.hand_over(false)
             }
         }
@@ -72,7 +75,8 @@ impl Reading<'_> {
     /// The inner result is the file's: whether nothing of it was passed over.
     fn pieces(&mut self) -> Result<io::Result<bool>, Stopped> {
         let input = match self.source.open(Arc::clone(&self.shared.progress.bytes)) {
-            Ok(input) => input,
+            Ok(Content::Text(input)) => input,
+            Ok(Content::Unreadable(why)) => return Ok(Err(io::Error::other(why))),
             Err(error) => return Ok(Err(error)),
         };
         let (mut bodies, mut bytes, mut is_whole) = (Bodies::new(input), 0, true);

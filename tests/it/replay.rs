@@ -1,6 +1,6 @@
 //! Archives as people have them, replayed: whole, interrupted, twice, beside workers.
 
-use std::io::Write as _;
+use std::io::{Cursor, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::{Child, Command};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
 
 use crate::stream::DOUBTFUL;
 use crate::support::database::Database;
@@ -41,9 +43,9 @@ fn lines(mails: u64) -> Vec<String> {
     lines
 }
 
-fn gzip(text: &str) -> Vec<u8> {
+fn gzip(text: impl AsRef<[u8]>) -> Vec<u8> {
     let mut member = GzEncoder::new(Vec::new(), Compression::fast());
-    member.write_all(text.as_bytes()).expect("memory");
+    member.write_all(text.as_ref()).expect("memory");
     member.finish().expect("memory")
 }
 
@@ -314,4 +316,172 @@ async fn what_is_missing_is_said_in_a_line() {
         ended.stdout,
         "read 1 bodies: 0 with events, 1 acknowledged, 0 dead letters (0 new, 0 already known)\n0 events: 0 new, 0 already known, 0 no longer kept\n"
     );
+}
+
+fn zip(files: &[(&str, &str)]) -> Vec<u8> {
+    let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, text) in files {
+        archive
+            .start_file(
+                name,
+                SimpleFileOptions::default().compression_method(CompressionMethod::DEFLATE),
+            )
+            .expect("a file");
+        archive.write_all(text.as_bytes()).expect("memory");
+    }
+    archive.finish().expect("memory").into_inner()
+}
+
+/// As snappy-java writes a stream, which is what Firehose calls Snappy.
+fn snappy_java(text: &str) -> Vec<u8> {
+    let mut stream = b"\x82SNAPPY\0\0\0\0\x01\0\0\0\x01".to_vec();
+    for chunk in text.as_bytes().chunks(32_768) {
+        stream.extend(snappy_chunk(chunk));
+    }
+    stream
+}
+
+/// As Hadoop writes a block.
+fn snappy_hadoop(text: &str) -> Vec<u8> {
+    let length = u32::try_from(text.len()).expect("short").to_be_bytes();
+    [&length[..], &snappy_chunk(text.as_bytes())].concat()
+}
+
+fn snappy_chunk(text: &[u8]) -> Vec<u8> {
+    let chunk = snap::raw::Encoder::new().compress_vec(text).expect("memory");
+    [&u32::try_from(chunk.len()).expect("short").to_be_bytes()[..], &chunk].concat()
+}
+
+#[tokio::test]
+async fn what_firehose_compresses_is_replayed() {
+    let (database, archive) = (Database::migrated().await, Archive::new());
+    let mails = 40;
+    // No separators, as Firehose joins records.
+    let text = |from: u64| -> String {
+        (from..from + mails)
+            .map(|number| event::send(&message_id(number), &["jane@example.com"]).to_string())
+            .collect()
+    };
+    let mut framed = snap::write::FrameEncoder::new(Vec::new());
+    framed.write_all(text(4 * mails).as_bytes()).expect("memory");
+    archive.add("1.zip", zip(&[("0b2e-uuid", &text(0))]));
+    archive.add("2.snappy", snappy_java(&text(mails)));
+    archive.add("3.snappy", snappy_hadoop(&text(2 * mails)));
+    let raw = snap::raw::Encoder::new().compress_vec(text(3 * mails).as_bytes());
+    archive.add("4.snappy", raw.expect("memory"));
+    archive.add("5.sz", framed.into_inner().expect("memory"));
+    archive.add("6.gz", gzip(snappy_java(&text(5 * mails))));
+    let (ended, said) = replayed(&database, archive.0.path(), &[]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(without_runs(said), sums(6 * mails, 0, [0, 0], [6 * mails, 0]));
+    let sends = database.one::<i64>("SELECT count(*) FROM aws_reports").await;
+    assert_eq!(u64::try_from(sends), Ok(6 * mails));
+}
+
+#[tokio::test]
+async fn a_zip_archive_that_is_killed_ends_with_exact_counts() {
+    let (database, archive) = (Database::migrated().await, Archive::new());
+    let lines = lines(FEWER);
+    let (first, second) = lines.split_at(lines.len() / 2);
+    let zip = zip(&[("1.jsonl", &first.join("\n")), ("2/2.jsonl", &second.join("\n"))]);
+    let path = archive.add("archive.zip", &zip);
+    // Once in the first file, once in the second.
+    for beyond in [1, 9_000] {
+        let child = replay(&database, &path, &["--at-once", "1"]).spawn().expect("it starts");
+        eventually("a part is committed", || parts_beyond(&database, beyond)).await;
+        signal(&child, "KILL").await;
+        ended(child).await;
+    }
+    let moved = archive.add("elsewhere/archive.zip", &zip);
+    let (ended, said) = replayed(&database, &moved, &[]).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(said["read_in_earlier_runs"].as_i64() >= Some(9_000), "{said}");
+    let read = u64::try_from(lines.len()).expect("few");
+    assert_eq!(without_runs(said), sums(read, 1, [3, 3], [2 * FEWER, 0]));
+    let letters = database.rows("SELECT source FROM aws_report_dead_letter ORDER BY source").await;
+    let source = |line| json!({"source": format!("replay:{}/1.jsonl:{line}", path.display())});
+    assert_eq!(letters, [source(778), source(779), source(780)]);
+}
+
+/// What is no text, by its name, and what it is called.
+fn unreadable(text: &str) -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    let mut tar = vec![0; 512];
+    tar[257..262].copy_from_slice(b"ustar");
+    tar.extend_from_slice(text.as_bytes());
+    let utf_16 = |mark: &str| -> Vec<u8> {
+        format!("{mark}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect()
+    };
+    vec![
+        ("a.zst", b"\x28\xb5\x2f\xfd\x04\x58\n\n{}".to_vec(), "zstd"),
+        ("a.xz", b"\xfd7zXZ\x00\x00\x04\n{}".to_vec(), "xz"),
+        ("a.bz2", b"BZh91AY&SY\x01\n{}\n".to_vec(), "bzip2"),
+        ("a.parquet", b"PAR1\x15\x04\n{}\nPAR1".to_vec(), "Parquet"),
+        ("a.tar", tar, "tar"),
+        ("marked.txt", utf_16("\u{feff}"), "UTF-16"),
+        ("unmarked.txt", utf_16(""), "UTF-16"),
+        ("a.bin", vec![0, 1, 2, 0xff, b'\n', b'{', b'}'], "binary data"),
+    ]
+}
+
+#[tokio::test]
+async fn of_an_archive_that_is_no_text_nothing_is_stored() {
+    let (database, good) = (Database::migrated().await, Archive::new());
+    let send = event::send(&message_id(1), &["jane@example.com"]).to_string();
+    let text = format!("{send}\n").repeat(20);
+    // It comes before all others.
+    let plain = good.add("0.jsonl", &text);
+    let mut cases = Vec::new();
+    for (name, bytes, what) in unreadable(&text) {
+        cases.push((format!("{name}.gz"), gzip(&bytes), what));
+        cases.push((name.to_owned(), bytes, what));
+    }
+    cases.push(("broken.zip".to_owned(), b"PK\x03\x04\n{}\n".to_vec(), "ZIP"));
+    cases.push(("zip.gz".to_owned(), gzip(zip(&[("a", &send)])), "ZIP"));
+    cases.push((
+        "zip.zip".to_owned(),
+        zip(&[("0", &send), ("1", "\0\u{1}\u{2}\n{}")]),
+        "binary data",
+    ));
+    for (name, bytes, what) in &cases {
+        let folder = Archive::new();
+        folder.add(name, bytes);
+        folder.add("0.jsonl", &text);
+        let (ended, said) = replayed(&database, folder.0.path(), &["--quiet"]).await;
+        assert_eq!(ended.code, Some(1), "{name}: {}", ended.stderr);
+        assert_eq!(ended.stderr.trim_end().lines().count(), 1, "{name}: {}", ended.stderr);
+        for part in [name, *what, "nothing is stored"] {
+            assert!(ended.stderr.contains(part), "{name}: {part}: {}", ended.stderr);
+        }
+        assert_eq!((&said["read"], &said["finished"]), (&json!(0), &json!(false)), "{name}");
+    }
+
+    // Two of them, after one that is good.
+    let two: Vec<PathBuf> =
+        cases.iter().take(2).map(|(name, bytes, _)| good.add(name, bytes)).collect();
+    let two = [&two[0], &two[1]].map(|path| path.to_str().expect("UTF-8"));
+    let (refused, said) = replayed(&database, &plain, &[&["--quiet"], &two[..]].concat()).await;
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("and 1 more, see above; nothing is stored"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(said["problems"].as_array().map(Vec::len), Some(2), "{said}");
+
+    // A pipe is looked at when it is read.
+    for (name, bytes, what) in cases.iter().take(2) {
+        let mut command = replay(&database, Path::new("-"), &["--quiet"]);
+        let mut child = command.stdin(Stdio::piped()).spawn().expect("it starts");
+        let mut input = child.stdin.take().expect("an input");
+        input.write_all(bytes).await.expect("it reads");
+        drop(input);
+        let ended = ended(child).await;
+        assert_eq!(ended.code, Some(1), "{name}: {}", ended.stderr);
+        for part in ["standard input: ", *what, "nothing is stored"] {
+            assert!(ended.stderr.contains(part), "{name}: {part}: {}", ended.stderr);
+        }
+    }
+    let stored =
+        "SELECT (SELECT count(*) FROM aws_report_dead_letter) + (SELECT count(*) FROM aws_reports)";
+    assert_eq!(database.one::<i64>(stored).await, 0);
 }
