@@ -11,6 +11,18 @@ const FULL: usize = 8;
 /// Receives with fewer messages could be half as many.
 const SPARSE: usize = 4;
 
+/// How the writers took what a receive brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Demand {
+    /// They waited for it.
+    More,
+    /// It waited for them, though no longer than the receive itself took: while one poll waits, another
+    /// brings the next messages.
+    Enough,
+    /// It waited longer than that.
+    Less,
+}
+
 /// The pollers of a worker.
 #[derive(Debug)]
 pub(crate) struct PollLimiter {
@@ -65,16 +77,17 @@ impl PollLimiter {
 }
 
 impl PollPermit<'_> {
-    /// Tells how many messages the poll brought, and whether the writers were ready for them; none if it
-    /// failed. The permit is held until the writers have them, so that polls wait with them.
-    pub(crate) fn brought(&self, messages: usize, were_awaited: bool) {
+    /// Tells how many messages the poll brought, none if it failed, and how the writers took them. The permit
+    /// is held until the writers have them, so that polls wait with them.
+    pub(crate) fn brought(&self, messages: usize, demand: Demand) {
         let most = self.0.most;
         self.0.with(|state| {
             state.allowed = match messages {
                 0 => state.allowed / 2,
-                _ if !were_awaited => state.allowed - 1,
+                _ if demand == Demand::Less => state.allowed - 1,
                 1..SPARSE => state.allowed - 1,
                 SPARSE..FULL => state.allowed,
+                _ if demand == Demand::Enough => state.allowed,
                 _ => state.allowed + 1,
             }
             .clamp(1, most);
@@ -103,11 +116,11 @@ mod tests {
     /// How many polls there are after each of these rounds, in which all polls bring the same.
     fn polls<const ROUNDS: usize>(
         limiter: &PollLimiter,
-        rounds: [(usize, bool); ROUNDS],
+        rounds: [(usize, Demand); ROUNDS],
     ) -> [usize; ROUNDS] {
-        rounds.map(|(messages, were_awaited)| {
+        rounds.map(|(messages, demand)| {
             for permit in all(limiter) {
-                permit.brought(messages, were_awaited);
+                permit.brought(messages, demand);
             }
             all(limiter).len()
         })
@@ -116,40 +129,52 @@ mod tests {
     #[test]
     fn full_receives_double_the_polls_up_to_the_most() {
         let limiter = PollLimiter::new(5);
-        assert_eq!(polls(&limiter, [(MOST_PER_CALL, true); 4]), [2, 4, 5, 5]);
+        assert_eq!(polls(&limiter, [(MOST_PER_CALL, Demand::More); 4]), [2, 4, 5, 5]);
         let limiter = PollLimiter::new(1_000);
-        assert_eq!(polls(&limiter, [(FULL, true); 6]), [2, 4, 8, 16, 32, 64]);
+        assert_eq!(polls(&limiter, [(FULL, Demand::More); 6]), [2, 4, 8, 16, 32, 64]);
     }
 
     #[test]
     fn an_empty_receive_halves_them_and_one_stays() {
         let limiter = PollLimiter::new(128);
-        polls(&limiter, [(MOST_PER_CALL, true); 7]);
+        polls(&limiter, [(MOST_PER_CALL, Demand::More); 7]);
         let permits = all(&limiter);
         assert_eq!(permits.len(), 128);
         for permit in permits.iter().take(3) {
-            permit.brought(0, true);
+            permit.brought(0, Demand::More);
         }
         drop(permits);
         assert_eq!(all(&limiter).len(), 16);
-        assert_eq!(polls(&limiter, [(0, true); 2]), [1, 1]);
+        assert_eq!(polls(&limiter, [(0, Demand::More); 2]), [1, 1]);
+    }
+
+    #[test]
+    fn writers_that_are_a_little_behind_leave_them_and_slower_ones_make_them_fewer() {
+        let limiter = PollLimiter::new(128);
+        polls(&limiter, [(MOST_PER_CALL, Demand::More); 4]);
+        let rounds =
+            [Demand::Enough, Demand::Less, Demand::More].map(|demand| (MOST_PER_CALL, demand));
+        assert_eq!(polls(&limiter, rounds), [16, 1, 2]);
     }
 
     #[test]
     fn half_full_receives_leave_them_and_sparse_ones_make_them_fewer() {
         let limiter = PollLimiter::new(128);
-        polls(&limiter, [(MOST_PER_CALL, true); 3]);
-        assert_eq!(polls(&limiter, [(5, true), (7, true), (1, true)]), [8, 8, 1]);
+        polls(&limiter, [(MOST_PER_CALL, Demand::More); 3]);
+        assert_eq!(
+            polls(&limiter, [(5, Demand::More), (7, Demand::More), (1, Demand::More)]),
+            [8, 8, 1]
+        );
     }
 
     #[test]
     fn more_are_not_needed_where_the_writers_are_behind() {
         let limiter = PollLimiter::new(128);
-        polls(&limiter, [(MOST_PER_CALL, true); 3]);
+        polls(&limiter, [(MOST_PER_CALL, Demand::More); 3]);
         let permits = all(&limiter);
-        permits[0].brought(MOST_PER_CALL, false);
-        permits[1].brought(MOST_PER_CALL, true);
-        permits[2].brought(MOST_PER_CALL, false);
+        permits[0].brought(MOST_PER_CALL, Demand::Less);
+        permits[1].brought(MOST_PER_CALL, Demand::More);
+        permits[2].brought(MOST_PER_CALL, Demand::Less);
         drop(permits);
         assert_eq!(all(&limiter).len(), 7);
     }
@@ -159,7 +184,7 @@ mod tests {
         let limiter = PollLimiter::new(2);
         let first = limiter.permit().await;
         let (second, ()) =
-            tokio::join!(limiter.permit(), async { first.brought(MOST_PER_CALL, true) });
+            tokio::join!(limiter.permit(), async { first.brought(MOST_PER_CALL, Demand::More) });
         drop(first);
         let (third, ()) = tokio::join!(limiter.permit(), async { drop(second) });
         drop(third);

@@ -18,7 +18,7 @@ use crate::decode::{Rules, decode, latest_clock};
 use crate::queue::{Error, Message, Queue, SHORT_WAIT};
 use crate::worker::flow::budget::{Budget, Reservation};
 use crate::worker::flow::leases::Leases;
-use crate::worker::flow::poll_limiter::PollLimiter;
+use crate::worker::flow::poll_limiter::{Demand, PollLimiter};
 use crate::worker::health::{Health, Pulse};
 use crate::worker::idle::IdleTracker;
 use crate::worker::stats::{self, Stats};
@@ -26,6 +26,9 @@ use crate::worker::stats::{self, Stats};
 /// How long an open poll may still answer when the worker stops, beyond a short wait. A long wait is
 /// not waited out, but the poll goes on by itself: see [`OpenPolls`].
 const LAST_ANSWER: Duration = Duration::from_millis(500);
+
+/// A receive of a busy queue takes no longer; one that takes longer has waited for messages.
+const LONGEST_ENOUGH: Duration = Duration::from_millis(100);
 
 /// What the pollers of a worker share.
 #[derive(Debug)]
@@ -70,22 +73,23 @@ pub(crate) async fn run(shared: Arc<Shared>, hand_over: mpsc::Sender<Vec<Pending
                 turn.succeeded();
                 let count = messages.len();
                 if messages.is_empty() {
-                    permit.brought(0, true);
+                    permit.brought(0, Demand::More);
                     shared.idle.confirm(asked);
                     continue;
                 }
                 shared.idle.disturb();
                 shared.stats.received(&messages);
+                let took = asked.elapsed();
                 let handing_over =
                     decode_and_hand_over(&shared, messages, asked, reservation, &hand_over);
                 match pulse.wait(handing_over).await {
-                    Ok(were_awaited) => permit.brought(count, were_awaited),
+                    Ok(waited) => permit.brought(count, demand(waited, took)),
                     // The writers are gone; the leases will be given back.
                     Err(_closed) => return,
                 }
             }
             Err(error) => {
-                permit.brought(0, true);
+                permit.brought(0, Demand::More);
                 drop((permit, reservation));
                 stats::receive_failed(&error);
                 shared.idle.disturb();
@@ -151,31 +155,44 @@ async fn receive(
     None
 }
 
-/// Decodes what a receive brought and gives it to the writers; false if they were not ready for it. Where
-/// messages exceed the budget, those before them go first, so that there is something that makes room.
+/// What the time that messages waited for the writers says of the number of polls.
+fn demand(waited: Duration, receive_took: Duration) -> Demand {
+    if waited.is_zero() {
+        Demand::More
+    } else if waited <= receive_took.min(LONGEST_ENOUGH) {
+        Demand::Enough
+    } else {
+        Demand::Less
+    }
+}
+
+/// Decodes what a receive brought and gives it to the writers; tells how long it waited for them, zero if
+/// not at all. Where messages exceed the budget, those before them go first, so that there is something
+/// that makes room.
 async fn decode_and_hand_over(
     shared: &Shared,
     messages: Vec<Message>,
     asked: Instant,
     mut reservation: Reservation,
     hand_over: &mpsc::Sender<Vec<Pending>>,
-) -> Result<bool, SendError<Vec<Pending>>> {
+) -> Result<Duration, SendError<Vec<Pending>>> {
     #[expect(
         clippy::disallowed_methods,
         reason = "here the clock enters: decode takes it as a value"
     )]
     let now = OffsetDateTime::now_utc();
-    let mut were_awaited = true;
+    let mut waited = Duration::ZERO;
     let mut pending = Vec::with_capacity(messages.len());
     // All leases first: a message may have to wait before it is decoded.
     let leases: Vec<_> =
         messages.iter().map(|message| shared.leases.take(&message.receipt_handle, asked)).collect();
     for (message, lease) in messages.into_iter().zip(leases) {
         if reservation.must_wait() {
-            were_awaited = false;
+            let began = Instant::now();
             let before = std::mem::take(&mut pending);
             hand_over.send(shared.admission.admit(before)).await?;
             shared.budget.settled().await;
+            waited += began.elapsed();
         }
         let now = latest_clock(now, message.sent_at);
         let outcome = decode(&message.body, Some(&message.id), &shared.rules, now);
@@ -187,10 +204,25 @@ async fn decode_and_hand_over(
     match hand_over.try_send(shared.admission.admit(pending)) {
         Ok(()) => {}
         Err(TrySendError::Full(pending)) => {
-            were_awaited = false;
+            let began = Instant::now();
             hand_over.send(pending).await?;
+            waited += began.elapsed();
         }
         Err(TrySendError::Closed(pending)) => return Err(SendError(pending)),
     }
-    Ok(were_awaited)
+    Ok(waited)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_may_wait_for_the_writers_as_long_as_their_receive_took() {
+        let ms = Duration::from_millis;
+        assert_eq!(demand(Duration::ZERO, ms(1)), Demand::More);
+        assert_eq!(demand(ms(20), ms(25)), Demand::Enough);
+        assert_eq!(demand(ms(20), ms(1)), Demand::Less);
+        assert_eq!(demand(ms(200), ms(15_000)), Demand::Less, "a long poll waited for messages");
+    }
 }
