@@ -23,7 +23,7 @@
 //!
 //! The tables are owned by [`schema`] (migrations, grants, partitions) and cleaned by [`retention`]. The
 //! process itself is [`cli`], [`config`], [`http`] (probes and metrics), [`telemetry`], [`shutdown`] and
-//! [`metrics`]. Leaves that others share are [`postgres`] (names, errors, sessions), [`https`] (the
+//! [`metrics`]. Leaves that others share are [`postgres`] (names, errors, sessions), `https` (the
 //! client of AWS and of certificates), [`backoff`] and [`causes`].
 //!
 //! Six things are always true. The test that holds each is named with it.

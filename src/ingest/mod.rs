@@ -9,7 +9,7 @@
 //! | lock not available | bisect: only what waits for the lock is set aside |
 //! | values refused (22, 54) | bisect: the item that is refused alone becomes a dead letter |
 //! | constraint violated (23) | bisect: the items that it refuses are set aside; the constraint is an operator's |
-//! | no answer, or any other error | try again; while it accepts a [`probe`], bisect: the one item that fails becomes a dead letter |
+//! | no answer, or any other error | try again; while it accepts a [`probe()`], bisect: the one item that fails becomes a dead letter |
 //! | right or table missing | try again: an operator can repair it |
 //!
 //! No item is blamed without evidence that PostgreSQL accepts others: a commit, or a probe. Where the
@@ -46,7 +46,7 @@ pub trait Destination: Send {
     /// Writes a part in one transaction; repeated, it changes nothing.
     fn write(&self, part: &[Self::Item]) -> impl Future<Output = Result<Written, Error>> + Send;
 
-    /// Tries whether PostgreSQL accepts an event at all, as [`probe`] does.
+    /// Tries whether PostgreSQL accepts an event at all, as [`probe()`] does.
     fn probe(&self) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Whether an error ends the whole work instead of being tried again.
