@@ -63,7 +63,7 @@ const ASK_EVERY: Duration = Duration::from_secs(2);
 
 fn settings(trust: trust::Settings) -> WorkerSettings {
     WorkerSettings {
-        pollers: 128,
+        pollers: 64,
         writers: 2,
         batch_rows: 500,
         batch_bytes: 8 * 1024 * 1024,
