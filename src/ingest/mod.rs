@@ -27,7 +27,7 @@ use crate::backoff::Backoff;
 use crate::store::{Error, Refusal, Violation, Written};
 use bisect::Bisect;
 pub use breaker::Breaker;
-pub use probe::probe;
+pub use probe::{lock_holder, probe};
 
 /// Attempts that fail without a verdict on the values, while PostgreSQL accepts a probe, before the items
 /// are suspected.

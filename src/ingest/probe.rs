@@ -33,6 +33,15 @@ pub async fn probe(store: &Store) -> Result<(), Error> {
     store.try_out(&rows.iter().collect::<Vec<_>>(), &[letter]).await
 }
 
+/// The session that holds a lock for which every event waits, where there is one: a lock on a whole table.
+pub async fn lock_holder(store: &Store) -> Option<String> {
+    let now = now();
+    let Outcome::Events(rows) = decode(&body(now), None, &Rules::default(), now) else {
+        return None;
+    };
+    store.lock_holder(&rows.iter().collect::<Vec<_>>()).await.ok().flatten()
+}
+
 /// A delivery of a mail with a name, an address and a subject that fill their columns.
 fn body(now: OffsetDateTime) -> String {
     let at = (now - Duration::minutes(1)).format(&Rfc3339).unwrap_or_default();

@@ -56,7 +56,7 @@ impl<'w> Limits<'w> {
         let millis = (self.whole * 9 / 10).as_millis();
         let lock = self.lock.map_or(0, |lock| lock.as_millis());
         format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL statement_timeout = {millis}; \
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {millis}; \
              SET LOCAL idle_in_transaction_session_timeout = {millis}; SET LOCAL lock_timeout = {lock}; \
              SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
         )

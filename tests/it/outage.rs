@@ -88,7 +88,11 @@ async fn writes_that_are_given_up_do_not_pile_up_in_postgresql() {
     let arguments = ["--database-timeout", "1", "--exit-when-idle", "1"];
     let mut worker = Worker::start(&database, &queue.url, &arguments);
     eventually("some writes are given up", || async {
-        worker.log().matches("could not write").count() >= 5
+        worker.log().matches("does not accept writes").count() >= 5
+    })
+    .await;
+    eventually("the holder of the lock is named", || async {
+        worker.log().contains("every message waits for a lock that another session holds: process")
     })
     .await;
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::pending::{Deletable, Held, Pending};
 use crate::decode::identity::dead_letter_id;
 use crate::decode::{Outcome, Reason, Rejection};
-use crate::ingest::{Blocked, Breaker, Destination, Stop, Trouble, probe};
+use crate::ingest::{Blocked, Breaker, Destination, Stop, Trouble, lock_holder, probe};
 use crate::row::EventRow;
 use crate::store::{DeadLetter, Error, Refusal, Store, Written};
 use crate::worker::flow::leases::Leases;
@@ -62,6 +62,15 @@ impl Tables {
             .partition(|pending| matches!(pending.outcome, Outcome::Acknowledged(_)));
         self.committed(acknowledged, Written::default());
         to_write
+    }
+
+    /// Says once in a while which session holds a lock for which every event waits.
+    async fn name_holder_of_tables(&self) {
+        if self.parts.lines.lock_holder.add(1).is_some()
+            && let Some(holder) = lock_holder(&self.parts.store).await
+        {
+            tracing::warn!("every message waits for a lock that another session holds: {holder}");
+        }
     }
 
     fn database_away(&self, reason: Option<String>) -> bool {
@@ -171,6 +180,9 @@ impl Destination for Tables {
             Trouble::Database(error) => {
                 self.database_away(Some(error.reason()));
                 tracing::warn!(%error, delay_ms, "PostgreSQL does not accept writes; holding the messages that were received, not receiving more");
+                if matches!(error, Error::Locked) {
+                    self.name_holder_of_tables().await;
+                }
             }
         }
         tokio::time::sleep(delay).await;
