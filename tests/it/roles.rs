@@ -292,7 +292,10 @@ async fn rights_that_an_interrupted_migrator_owes_are_given_by_the_next() {
         "{said}"
     );
     let reader = database.role("reader");
-    assert!(said.contains(&format!("role {reader},")) && said.contains("no longer exists"), "{said}");
+    assert!(
+        said.contains(&format!("role {reader},")) && said.contains("no longer exists"),
+        "{said}"
+    );
     let mut worker = connect(&database, "worker").await;
     attempt(&mut worker, "SELECT id FROM aws_reports").await.expect("it may again");
     let kept: String = database.one(comment).await;
