@@ -141,7 +141,7 @@ async fn a_newer_database_is_served_with_a_warning() {
         .await;
     queue.send(&[event::send(&message_id(1), &["jane@example.com"]).to_string()]).await;
     let log = Worker::until_idle(&database, &queue.url, &[]).await;
-    assert!(log.contains("version 9999, newer than this binary knows"), "{log}");
+    assert!(log.contains("version 9999, newer than this program knows"), "{log}");
     assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_reports").await, 1);
     let ended = process::migrate(&database.url()).await;
     assert!(ended.stdout.contains("newer"), "{}", ended.stdout);
