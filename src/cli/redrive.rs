@@ -63,7 +63,7 @@ const ASK_EVERY: Duration = Duration::from_secs(2);
 
 fn settings(trust: trust::Settings) -> WorkerSettings {
     WorkerSettings {
-        pollers: 64,
+        pollers: 128,
         writers: 2,
         batch_rows: 500,
         batch_bytes: 8 * 1024 * 1024,

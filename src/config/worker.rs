@@ -49,7 +49,7 @@ pub struct WorkerArgs {
 
     /// The most long polls at once. There is one while the queue is quiet, and as many as are needed
     /// while receives come back nearly full
-    #[arg(long, env, default_value_t = 64, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=512))]
+    #[arg(long, env, default_value_t = 128, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=512))]
     pub pollers: u16,
 
     /// How many transactions write at once
