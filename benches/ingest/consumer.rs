@@ -56,6 +56,11 @@ impl Consumer {
         Ok(command)
     }
 
+    /// Whether it is a worker as others write it.
+    pub fn is_peer(&self) -> bool {
+        matches!(self, Self::Node(_) | Self::Python)
+    }
+
     /// Whether it writes rows at all.
     pub fn stores(&self) -> bool {
         !matches!(self, Self::Drain(_))
