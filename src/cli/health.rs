@@ -1,4 +1,4 @@
-//! `ses-reports health`: asks a running worker how it is, where there is no curl to do so.
+//! `ses-reports health`: checks the health of a running worker, where there is no curl to do so.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;

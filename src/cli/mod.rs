@@ -74,7 +74,7 @@ enum Command {
     Migrate(migrate::Command),
     /// Print the SQL that gives the database roles their rights; uses neither a database nor AWS
     Grants(grants::GrantsArgs),
-    /// Ask a running worker how it is, for containers without curl
+    /// Check the health of a running worker, for containers without curl
     Health(health::HealthArgs),
     /// List, create and drop the monthly partitions of the details
     #[command(subcommand)]

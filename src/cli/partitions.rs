@@ -19,7 +19,7 @@ use crate::store::partitions::{Ensured, MONTHS_AHEAD, ensure, months_from};
 /// What to do with the months.
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Say which months there are and what they take
+    /// List the months and their sizes
     List {
         #[command(flatten)]
         common: Common,
@@ -32,7 +32,7 @@ pub(super) enum Command {
         #[command(flatten)]
         common: Common,
     },
-    /// Drop all months before one, for good: late events of theirs are not stored either
+    /// Drop all months before one, for good: their late events are not stored either
     Drop {
         /// The first month to keep
         #[arg(long, value_name = "YYYY-MM", value_parser = month)]

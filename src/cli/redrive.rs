@@ -50,11 +50,11 @@ pub(super) struct RedriveArgs {
 
 const HELP: &str = "\
 Each message is written and then deleted from the dead-letter queue, as a worker does it. A \
-message that is no event is stored as a dead letter in PostgreSQL, where `ses-reports dead- \
-letters` finds it. The command ends when the queue is empty. It needs the rights of a worker, on \
+message that is not an event is stored as a dead letter in PostgreSQL, where \
+`ses-reports dead-letters` finds it. The command ends when the queue is empty. It needs the rights of a worker, on \
 that queue too.
 
-  ses-reports redrive --from https://sqs.eu-west-1.amazonaws.com/123456789012/ses-events-dead";
+  ses-reports redrive --from https://sqs.eu-west-1.amazonaws.com/123456789012/ses-reports-dead-letter";
 
 /// How long the queue is quiet when it is empty.
 const IDLE: Duration = Duration::from_secs(3);

@@ -194,11 +194,7 @@ async fn doubtful_rows_are_found() {
         assert!(found.contains(&&columns), "{columns}: {found:?}");
     }
     let words = expect(&database, 5, &["verify", "--data"]).await;
-    assert!(
-        words.stdout.contains("is not the fold of its details: open_count"),
-        "{}",
-        words.stdout
-    );
+    assert!(words.stdout.contains("does not match its details: open_count"), "{}", words.stdout);
 }
 
 /// Text where others have times, json with NUL escapes, an id that stands twice, a partitioned table.

@@ -44,7 +44,7 @@ pub(super) enum Command {
     ///
     /// Bodies are printed as they came; on a terminal, control characters are shown as `?`.
     Show {
-        /// Ids, whole or their first four digits and more
+        /// Full ids, or at least their first four digits
         #[arg(value_name = "ID", required = true)]
         ids: Vec<String>,
         #[command(flatten)]

@@ -53,7 +53,7 @@ impl Filters {
 /// Ids, filters or all; never all because nothing was given.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Chosen {
-    /// Ids, whole or their first four digits and more
+    /// Full ids, or at least their first four digits
     #[arg(value_name = "ID")]
     ids: Vec<String>,
     /// All dead letters

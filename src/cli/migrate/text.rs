@@ -12,14 +12,18 @@ pub(super) fn data_text(check: &Check) -> String {
         let _ = match &doubt.columns {
             Some(columns) => writeln!(
                 text,
-                "report {} is not the fold of its details: {}",
+                "report {} does not match its details: {}",
                 doubt.report_id,
                 columns.join(", ")
             ),
             None => writeln!(text, "details without a report: {}", doubt.report_id),
         };
     }
-    let _ = write!(text, "{} reports checked, {} doubtful", check.reports, check.doubtful);
+    let _ = write!(
+        text,
+        "{} reports checked, {} do not match their details",
+        check.reports, check.doubtful
+    );
     text
 }
 
