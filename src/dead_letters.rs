@@ -231,10 +231,7 @@ impl Tried {
     }
 
     fn rows(&self) -> &[EventRow] {
-        match &self.outcome {
-            Outcome::Events(rows) => rows,
-            Outcome::Acknowledged(_) | Outcome::DeadLetter(_) => &[],
-        }
+        self.outcome.rows()
     }
 
     fn reason(&self) -> String {

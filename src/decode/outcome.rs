@@ -15,6 +15,17 @@ pub enum Outcome {
     DeadLetter(Rejection),
 }
 
+impl Outcome {
+    /// The rows that the body becomes; none unless it holds events.
+    #[must_use]
+    pub fn rows(&self) -> &[EventRow] {
+        match self {
+            Self::Events(rows) => rows,
+            Self::Acknowledged(_) | Self::DeadLetter(_) => &[],
+        }
+    }
+}
+
 /// Messages that belong on the queue and say nothing about a mail that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acknowledged {

@@ -251,7 +251,7 @@ fn blame(error: &Error, items: usize, failures: u32) -> Option<Blame> {
             // Half a batch may be fast enough.
             let is_too_slow = error.is_timeout() && items > 1;
             let suspected = is_too_slow || failures >= SUSPECT_AFTER;
-            (suspected && error.may_be_of_values()).then(|| Blame::Refused(error.as_refusal()))
+            error.suspected_refusal().filter(|_| suspected).map(Blame::Refused)
         }
     }
 }

@@ -70,10 +70,7 @@ impl Decoded {
     }
 
     fn rows(&self) -> &[EventRow] {
-        match &self.outcome {
-            Outcome::Events(rows) => rows,
-            Outcome::Acknowledged(_) | Outcome::DeadLetter(_) => &[],
-        }
+        self.outcome.rows()
     }
 }
 

@@ -88,39 +88,25 @@ impl Error {
         }
     }
 
-    /// Whether one bad value may be the cause, though PostgreSQL does not say so: a statement that takes
-    /// too long or too much memory, an internal error, a server process that crashes.
+    /// The refusal that it is if one bad value is the cause, though PostgreSQL does not say so: a statement
+    /// that takes too long or too much memory, an internal error, a server process that crashes. `None` for
+    /// errors that no value causes.
     #[must_use]
-    pub fn may_be_of_values(&self) -> bool {
+    pub fn suspected_refusal(&self) -> Option<Refusal> {
         match self {
-            Self::Timeout(_) => true,
-            // A full disk (53100) takes no message, and a small one may still fit.
-            Self::Unavailable(error) => code_of(error).is_none_or(|code| {
-                code == codes::QUERY_CANCELED
-                    || code == "57P02"
-                    || (code != "53100"
-                        && ["53", "XX", "58"].iter().any(|class| code.starts_with(class)))
-            }),
-            _ => false,
-        }
-    }
-
-    /// The same as a refusal of the values.
-    #[must_use]
-    pub fn as_refusal(&self) -> Refusal {
-        match self {
-            Self::Refused(refusal) => refusal.clone(),
-            Self::Constraint(violation) => {
-                Refusal { code: violation.code.clone(), message: violation.to_string() }
-            }
             Self::Timeout(_) => {
-                Refusal { code: codes::QUERY_CANCELED.to_owned(), message: self.to_string() }
+                Some(Refusal { code: codes::QUERY_CANCELED.to_owned(), message: self.to_string() })
             }
-            Self::Unavailable(error) => Refusal {
-                code: code_of(error).unwrap_or_else(|| "08006".to_owned()),
-                message: explain(error),
-            },
-            _ => Refusal { code: "58000".to_owned(), message: self.to_string() },
+            Self::Unavailable(error) => {
+                // A connection that breaks has no SQLSTATE of the server.
+                let code = code_of(error).unwrap_or_else(|| "08006".to_owned());
+                // A full disk (53100) accepts no message, though a small one may still fit.
+                let may_be = ["08006", codes::QUERY_CANCELED, "57P02"].contains(&&*code)
+                    || (code != "53100"
+                        && ["53", "XX", "58"].iter().any(|class| code.starts_with(class)));
+                may_be.then(|| Refusal { code, message: explain(error) })
+            }
+            _ => None,
         }
     }
 

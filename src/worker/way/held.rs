@@ -16,8 +16,7 @@ use uuid::Uuid;
 use super::pending::{Held, Pending};
 use super::tables::Tables;
 use crate::backoff::Backoff;
-use crate::decode::Outcome;
-use crate::ingest::{Blocked, ingest};
+use crate::ingest::Blocked;
 use crate::metrics;
 use crate::row::EventRow;
 use crate::worker::health::Pulse;
@@ -39,7 +38,7 @@ impl LockedReports {
         }
         let (mut waiting, mut rest) = (Vec::new(), Vec::with_capacity(batch.len()));
         for pending in batch {
-            if rows(&pending).iter().any(|row| locked.contains(&row.report.id)) {
+            if pending.outcome.rows().iter().any(|row| locked.contains(&row.report.id)) {
                 waiting.push(Held { pending, by: Blocked::Lock });
             } else {
                 rest.push(pending);
@@ -72,6 +71,14 @@ enum Key {
     Refusal(String),
 }
 
+/// What the task waits for.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart as soon as it happens")]
+enum Event {
+    /// `None` when there is nobody left who could send one.
+    Arrived(Option<Held>),
+    Due(Key),
+}
+
 /// The task that holds and retries them.
 #[derive(Debug)]
 pub(crate) struct HeldMessages {
@@ -100,21 +107,21 @@ impl HeldMessages {
         let arriving = &mut self.arriving;
         let event = async {
             match next {
-                None => Err(arriving.recv().await),
+                None => Event::Arrived(arriving.recv().await),
                 Some((key, next_try)) => tokio::select! {
-                    held = arriving.recv() => Err(held),
-                    () = sleep_until(next_try) => Ok(key),
+                    held = arriving.recv() => Event::Arrived(held),
+                    () = sleep_until(next_try) => Event::Due(key),
                 },
             }
         };
         match self.pulse.wait(event).await {
-            Err(Some(held)) => {
+            Event::Arrived(Some(held)) => {
                 say(&held.by, lines);
                 add(groups, held);
             }
             // The writers are gone: the worker is about to stop.
-            Err(None) => std::future::pending().await,
-            Ok(key) => {
+            Event::Arrived(None) => std::future::pending().await,
+            Event::Due(key) => {
                 if let Some(group) = groups.remove(&key) {
                     self.retry(groups, key, group).await;
                 }
@@ -128,11 +135,9 @@ impl HeldMessages {
         if let (Key::Lock(_), Some(first)) = (&key, group.messages.first()) {
             self.name_holder(first, group.messages.len() + rest.len()).await;
         }
-        let _ = self.pulse.wait(Box::pin(ingest(&mut self.tables, group.messages))).await;
-        let held: Vec<Held> = self.tables.held.drain(..).collect();
+        let held = self.pulse.wait(self.tables.ingest(group.messages)).await;
         if held.is_empty() {
-            let _ = self.pulse.wait(Box::pin(ingest(&mut self.tables, rest))).await;
-            for held in self.tables.held.drain(..) {
+            for held in self.pulse.wait(self.tables.ingest(rest)).await {
                 add(groups, held);
             }
             return;
@@ -145,7 +150,7 @@ impl HeldMessages {
     /// Logs, throttled, which session holds the lock that messages wait for.
     async fn name_holder(&self, message: &Pending, messages: usize) {
         let Some(_) = self.tables.parts.lines.lock_holder.add(1) else { return };
-        let rows: Vec<&EventRow> = rows(message).iter().collect();
+        let rows: Vec<&EventRow> = message.outcome.rows().iter().collect();
         if let Ok(Some(holder)) = self.tables.parts.store.lock_holder(&rows).await {
             tracing::warn!(
                 messages,
@@ -208,7 +213,7 @@ fn add(groups: &mut HashMap<Key, Group>, held: Held) {
     let Held { pending, by } = held;
     let (key, last) = match by {
         Blocked::Lock => {
-            let report = rows(&pending).first().map(|row| row.report.id);
+            let report = pending.outcome.rows().first().map(|row| row.report.id);
             (Key::Lock(report.unwrap_or_default()), Duration::from_secs(5))
         }
         Blocked::Constraint(violation) => {
@@ -223,11 +228,4 @@ fn add(groups: &mut HashMap<Key, Group>, held: Held) {
         Group { messages: Vec::new(), backoff, next_try }
     };
     groups.entry(key).or_insert_with(new).messages.push(pending);
-}
-
-fn rows(pending: &Pending) -> &[EventRow] {
-    match &pending.outcome {
-        Outcome::Events(rows) => rows,
-        Outcome::Acknowledged(_) | Outcome::DeadLetter(_) => &[],
-    }
 }

@@ -38,11 +38,7 @@ pub(crate) struct Held {
 /// Bytes that a message takes while it is held, and that it adds to a batch: its body, and what
 /// that became.
 pub(crate) fn weight(message: &Message, outcome: &Outcome) -> usize {
-    let rows = match outcome {
-        Outcome::Events(rows) => rows.iter().map(EventRow::bytes).sum(),
-        Outcome::Acknowledged(_) | Outcome::DeadLetter(_) => 0,
-    };
-    message.body.len() + rows
+    message.body.len() + outcome.rows().iter().map(EventRow::bytes).sum::<usize>()
 }
 
 /// A message whose rows are committed.

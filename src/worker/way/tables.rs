@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::pending::{Deletable, Held, Pending};
 use crate::decode::identity::dead_letter_id;
 use crate::decode::{Outcome, Reason, Rejection};
-use crate::ingest::{Blocked, Breaker, Destination, Stop, Trouble, lock_holder, probe};
+use crate::ingest::{Blocked, Breaker, Destination, Stop, Trouble, ingest, lock_holder, probe};
 use crate::row::EventRow;
 use crate::store::{DeadLetter, Error, Refusal, Store, Written};
 use crate::worker::flow::leases::Leases;
@@ -38,7 +38,7 @@ pub(crate) struct Parts {
 pub(crate) struct Tables {
     pub(crate) parts: Arc<Parts>,
     /// Messages that were set aside.
-    pub(crate) held: Vec<Held>,
+    held: Vec<Held>,
 }
 
 /// Log lines that could occur for every message.
@@ -55,13 +55,18 @@ impl Tables {
         Self { parts: Arc::clone(parts), held: Vec::new() }
     }
 
-    /// Acknowledges messages with nothing to store, which needs no transaction, and returns the others.
-    pub(crate) fn without_acknowledged(&mut self, batch: Vec<Pending>) -> Vec<Pending> {
-        let (acknowledged, to_write) = batch
+    /// Writes a batch until each message is committed, a dead letter, or held, and returns those that are
+    /// held. Messages with nothing to store are acknowledged without a transaction.
+    pub(crate) async fn ingest(&mut self, batch: Vec<Pending>) -> Vec<Held> {
+        let (acknowledged, to_write): (Vec<_>, Vec<_>) = batch
             .into_iter()
             .partition(|pending| matches!(pending.outcome, Outcome::Acknowledged(_)));
         self.committed(acknowledged, Written::default());
-        to_write
+        if !to_write.is_empty() {
+            // The worker ends the work by dropping it.
+            let _ = Box::pin(ingest(self, to_write)).await;
+        }
+        std::mem::take(&mut self.held)
     }
 
     /// Says once in a while which session holds a lock for which every event waits.
@@ -86,11 +91,7 @@ impl Destination for Tables {
     }
 
     async fn write(&self, part: &[Pending]) -> Result<Written, Error> {
-        let rows = part.iter().flat_map(|pending| match &pending.outcome {
-            Outcome::Events(rows) => rows.as_slice(),
-            Outcome::Acknowledged(_) | Outcome::DeadLetter(_) => &[],
-        });
-        let rows: Vec<&EventRow> = rows.collect();
+        let rows: Vec<&EventRow> = part.iter().flat_map(|pending| pending.outcome.rows()).collect();
         let dead_letters: Vec<DeadLetter<'_>> =
             part.iter().filter_map(|pending| dead_letter(pending, &self.parts.source)).collect();
         let began = Instant::now();

@@ -10,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 use super::held::LockedReports;
 use super::pending::{Held, Pending};
 use super::tables::Tables;
-use crate::ingest::ingest;
 use crate::worker::health::Pulse;
 
 /// What arrives at the writers: the messages of one receive.
@@ -75,11 +74,10 @@ impl Writer {
 
     async fn write(&mut self, batch: Vec<Pending>) {
         let (waiting, batch) = self.locked.split(batch);
-        let batch = self.tables.without_acknowledged(batch);
         // Its pauses and attempts are each bounded; while it tries again, the loop turns.
-        let _ = self.pulse.wait(Box::pin(ingest(&mut self.tables, batch))).await;
+        let held = self.pulse.wait(self.tables.ingest(batch)).await;
         // Fails only when the worker stops: then the messages' leases give them back.
-        for held in self.tables.held.drain(..).chain(waiting) {
+        for held in held.into_iter().chain(waiting) {
             let _ = self.to_hold.send(held);
         }
     }
