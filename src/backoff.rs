@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Delays that double from a first ceiling to a last one. Each delay is drawn between the floor and
 /// the ceiling of its turn ("full jitter"), so that many workers do not come back at once.
 #[derive(Debug, Clone)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     floor: Duration,
     first: Duration,
     last: Duration,
@@ -15,18 +15,18 @@ pub struct Backoff {
 impl Backoff {
     /// Delays between zero and a ceiling that doubles from `first` to `last`.
     #[must_use]
-    pub fn new(first: Duration, last: Duration) -> Self {
+    pub(crate) fn new(first: Duration, last: Duration) -> Self {
         Self { floor: Duration::ZERO, first, last, turn: 0 }
     }
 
     /// The same, but never shorter than `floor`.
     #[must_use]
-    pub fn at_least(self, floor: Duration) -> Self {
+    pub(crate) fn at_least(self, floor: Duration) -> Self {
         Self { floor, ..self }
     }
 
     /// The next delay.
-    pub fn next_delay(&mut self) -> Duration {
+    pub(crate) fn next_delay(&mut self) -> Duration {
         let ceiling = self.first.saturating_mul(1 << self.turn.min(20)).min(self.last);
         self.turn = self.turn.saturating_add(1);
         self.floor.max(ceiling.mul_f64(fastrand::f64()))

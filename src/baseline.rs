@@ -23,7 +23,7 @@ pub(crate) const SOURCE: &str = "baseline";
 
 /// What became of the rows of one table.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Converted {
+pub(crate) struct Converted {
     /// Rows that were read.
     pub read: u64,
     /// The rows that they became.
@@ -36,7 +36,7 @@ pub struct Converted {
 
 /// What became of all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Baseline {
+pub(crate) struct Baseline {
     /// Where the tables that were created by hand are now.
     pub legacy: String,
     /// The rows of `aws_reports`.
@@ -49,7 +49,7 @@ pub struct Baseline {
 ///
 /// # Errors
 /// When PostgreSQL is away or refuses. Running it again goes on, and changes nothing twice.
-pub async fn convert(
+pub(crate) async fn convert(
     mut tables: HandMadeTables,
     store: &Store,
     ours: &SchemaName,

@@ -4,7 +4,7 @@ use std::error::Error;
 
 /// An error and what caused it, each said once.
 #[must_use]
-pub fn in_one_line(error: &dyn Error) -> String {
+pub(crate) fn in_one_line(error: &dyn Error) -> String {
     // Some errors are lists.
     let flat =
         |error: &dyn Error| error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");

@@ -22,7 +22,7 @@ const MOST_BYTES: i32 = 8 * 1024 * 1024;
 
 /// What became of a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Became {
+pub(crate) enum Became {
     /// So many events; it is gone.
     Events(usize),
     /// There is nothing to store; it is gone.
@@ -35,7 +35,7 @@ pub enum Became {
 
 /// What became of all of them: `read` is the sum of the other letters.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// Dead letters that were tried.
     pub read: u64,
     /// Those that became events,
@@ -67,7 +67,7 @@ struct Tried {
 ///
 /// # Errors
 /// When PostgreSQL cannot be reached or refuses; what was told is committed.
-pub async fn retry(
+pub(crate) async fn retry(
     store: &Store,
     rules: &Rules,
     selection: &Selection,

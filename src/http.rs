@@ -18,7 +18,7 @@ use crate::worker::Health;
 
 /// What the probes tell of the process, whichever stage it is in.
 #[derive(Debug)]
-pub struct Probes {
+pub(crate) struct Probes {
     stage: Mutex<Stage>,
     stop: CancellationToken,
 }
@@ -34,17 +34,17 @@ enum Stage {
 impl Probes {
     /// The probes of a process that has just begun, and that drains once `stop` is cancelled.
     #[must_use]
-    pub fn new(stop: CancellationToken) -> Self {
+    pub(crate) fn new(stop: CancellationToken) -> Self {
         Self { stage: Mutex::new(Stage::Starting("reading the settings")), stop }
     }
 
     /// Says what the process does now, before it can work.
-    pub fn starting(&self, step: &'static str) {
+    pub(crate) fn starting(&self, step: &'static str) {
         self.enter(Stage::Starting(step));
     }
 
     /// From now on the worker's own health counts.
-    pub fn working(&self, health: Arc<Health>) {
+    pub(crate) fn working(&self, health: Arc<Health>) {
         self.enter(Stage::Working(health));
     }
 
@@ -87,7 +87,7 @@ struct App {
 ///
 /// # Errors
 /// When the socket fails.
-pub async fn serve(
+pub(crate) async fn serve(
     listener: TcpListener,
     probes: Arc<Probes>,
     metrics: PrometheusHandle,

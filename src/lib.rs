@@ -42,28 +42,28 @@
 
 pub mod batch;
 pub mod decode;
-pub mod ingest;
+mod ingest;
 pub mod queue;
 pub mod row;
 pub mod store;
-pub mod trust;
-pub mod worker;
+mod trust;
+mod worker;
 
-pub mod baseline;
-pub mod dead_letters;
-pub mod replay;
+mod baseline;
+mod dead_letters;
+mod replay;
 
 pub mod retention;
 pub mod schema;
 
 pub mod cli;
-pub mod config;
-pub mod http;
-pub mod metrics;
-pub mod shutdown;
-pub mod telemetry;
+mod config;
+mod http;
+mod metrics;
+mod shutdown;
+mod telemetry;
 
-pub mod backoff;
-pub mod causes;
+mod backoff;
+mod causes;
 mod https;
 pub mod postgres;

@@ -8,37 +8,38 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 
 #[expect(missing_docs, reason = "each is described below, for Prometheus")]
 mod names {
-    pub const MESSAGES_RECEIVED: &str = "ses_reports_messages_received_total";
-    pub const MESSAGES_REDELIVERED: &str = "ses_reports_messages_redelivered_total";
-    pub const MESSAGES_ACKNOWLEDGED: &str = "ses_reports_messages_acknowledged_total";
-    pub const MESSAGES_DELETED: &str = "ses_reports_messages_deleted_total";
-    pub const MESSAGES_NOT_DELETED: &str = "ses_reports_messages_not_deleted_total";
-    pub const MESSAGES_HELD: &str = "ses_reports_messages_held";
-    pub const DEAD_LETTERS: &str = "ses_reports_dead_letters_total";
-    pub const MESSAGES_TRUSTED: &str = "ses_reports_messages_trusted_total";
-    pub const MESSAGES_REFUSED: &str = "ses_reports_messages_refused_total";
-    pub const MESSAGES_UNVERIFIED: &str = "ses_reports_messages_unverified_total";
-    pub const MESSAGES_AWAITING_CERTIFICATE: &str = "ses_reports_messages_awaiting_certificate";
-    pub const MESSAGES_BLOCKED: &str = "ses_reports_messages_blocked";
-    pub const CERTIFICATE_FAILURES: &str = "ses_reports_certificate_failures_total";
-    pub const DETAILS_NEW: &str = "ses_reports_details_new_total";
-    pub const DETAILS_KNOWN: &str = "ses_reports_details_known_total";
-    pub const DETAILS_EXPIRED: &str = "ses_reports_details_expired_total";
-    pub const RECEIVE_FAILURES: &str = "ses_reports_receive_failures_total";
-    pub const WRITE_FAILURES: &str = "ses_reports_write_failures_total";
-    pub const TRANSACTION_SECONDS: &str = "ses_reports_transaction_seconds";
-    pub const COMMIT_SECONDS: &str = "ses_reports_commit_seconds";
-    pub const BATCH_MESSAGES: &str = "ses_reports_batch_messages";
-    pub const QUEUE_SECONDS: &str = "ses_reports_queue_seconds";
-    pub const REFRESH_SECONDS: &str = "ses_reports_daily_refresh_seconds";
+    pub(crate) const MESSAGES_RECEIVED: &str = "ses_reports_messages_received_total";
+    pub(crate) const MESSAGES_REDELIVERED: &str = "ses_reports_messages_redelivered_total";
+    pub(crate) const MESSAGES_ACKNOWLEDGED: &str = "ses_reports_messages_acknowledged_total";
+    pub(crate) const MESSAGES_DELETED: &str = "ses_reports_messages_deleted_total";
+    pub(crate) const MESSAGES_NOT_DELETED: &str = "ses_reports_messages_not_deleted_total";
+    pub(crate) const MESSAGES_HELD: &str = "ses_reports_messages_held";
+    pub(crate) const DEAD_LETTERS: &str = "ses_reports_dead_letters_total";
+    pub(crate) const MESSAGES_TRUSTED: &str = "ses_reports_messages_trusted_total";
+    pub(crate) const MESSAGES_REFUSED: &str = "ses_reports_messages_refused_total";
+    pub(crate) const MESSAGES_UNVERIFIED: &str = "ses_reports_messages_unverified_total";
+    pub(crate) const MESSAGES_AWAITING_CERTIFICATE: &str =
+        "ses_reports_messages_awaiting_certificate";
+    pub(crate) const MESSAGES_BLOCKED: &str = "ses_reports_messages_blocked";
+    pub(crate) const CERTIFICATE_FAILURES: &str = "ses_reports_certificate_failures_total";
+    pub(crate) const DETAILS_NEW: &str = "ses_reports_details_new_total";
+    pub(crate) const DETAILS_KNOWN: &str = "ses_reports_details_known_total";
+    pub(crate) const DETAILS_EXPIRED: &str = "ses_reports_details_expired_total";
+    pub(crate) const RECEIVE_FAILURES: &str = "ses_reports_receive_failures_total";
+    pub(crate) const WRITE_FAILURES: &str = "ses_reports_write_failures_total";
+    pub(crate) const TRANSACTION_SECONDS: &str = "ses_reports_transaction_seconds";
+    pub(crate) const COMMIT_SECONDS: &str = "ses_reports_commit_seconds";
+    pub(crate) const BATCH_MESSAGES: &str = "ses_reports_batch_messages";
+    pub(crate) const QUEUE_SECONDS: &str = "ses_reports_queue_seconds";
+    pub(crate) const REFRESH_SECONDS: &str = "ses_reports_daily_refresh_seconds";
 }
-pub use names::*;
+pub(crate) use names::*;
 
 /// Starts recording. Without it every record is a no-op.
 ///
 /// # Errors
 /// When a recorder is there already.
-pub fn install() -> Result<PrometheusHandle, BuildError> {
+pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
     let seconds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
     let waits = [0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 300.0, 3_600.0, 86_400.0];
     let sizes = [1.0, 10.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 5_000.0];

@@ -11,7 +11,7 @@ use crate::config::{LogArgs, LogFormat, Wrong};
 ///
 /// # Errors
 /// When the filter cannot be read.
-pub fn init(args: &LogArgs) -> Result<(), Wrong> {
+pub(crate) fn init(args: &LogArgs) -> Result<(), Wrong> {
     let quiet = "aws_config=warn,aws_smithy_runtime=warn,aws_runtime=warn,hyper_util=warn,refinery_core=warn,sqlx=error,sqlx_postgres::options=off";
     let filter = EnvFilter::try_new(format!("{quiet},{}", args.log_filter))
         .map_err(|error| Wrong::new(format!("LOG_FILTER cannot be read: {error}")))?;

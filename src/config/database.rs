@@ -17,7 +17,7 @@ const MIGRATION_DATABASE_URL: &str = "MIGRATION_DATABASE_URL";
 /// Where the report tables are.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "PostgreSQL")]
-pub struct DatabaseArgs {
+pub(crate) struct DatabaseArgs {
     /// The database, as `postgres://user:password@host/database`. Over a network, add
     /// `?sslmode=verify-full&sslrootcert=FILE`
     #[arg(long, env, hide_env_values = true, value_name = "URL")]
@@ -45,7 +45,7 @@ pub struct DatabaseArgs {
 
 /// The database, after [`DatabaseArgs`] were checked.
 #[derive(Debug, Clone)]
-pub struct Database {
+pub(crate) struct Database {
     /// How to connect for everything but changes of the schema; maybe through a pooler.
     pub options: PgConnectOptions,
     /// How to connect for changing the schema.
@@ -65,7 +65,7 @@ impl DatabaseArgs {
     ///
     /// # Errors
     /// One line that says what to change, without the password.
-    pub fn check(&self) -> Result<Database, Wrong> {
+    pub(crate) fn check(&self) -> Result<Database, Wrong> {
         let migration =
             connect_options(MIGRATION_DATABASE_URL, self.migration_database_url.as_ref())?;
         let options =
@@ -81,7 +81,7 @@ impl DatabaseArgs {
     ///
     /// # Errors
     /// One line that says what to change, without the password.
-    pub fn check_to_migrate(&self) -> Result<Database, Wrong> {
+    pub(crate) fn check_to_migrate(&self) -> Result<Database, Wrong> {
         match connect_options(MIGRATION_DATABASE_URL, self.migration_database_url.as_ref())? {
             Some(migration) => Ok(self.database(migration.clone(), Some(migration))),
             None => self.check(),

@@ -8,7 +8,7 @@ use crate::decode::Rules;
 /// How events are decoded.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Events")]
-pub struct RulesArgs {
+pub(crate) struct RulesArgs {
     /// The SES message tag that says what kind of mail it is
     #[arg(long, env, default_value = "report_type", value_name = "TAG", value_parser = NonEmptyStringValueParser::new())]
     pub report_type_tag: String,
@@ -21,7 +21,7 @@ pub struct RulesArgs {
 impl RulesArgs {
     /// The rules for decode.
     #[must_use]
-    pub fn rules(&self) -> Rules {
+    pub(crate) fn rules(&self) -> Rules {
         Rules {
             report_type_tag: self.report_type_tag.clone(),
             user_id_tag: self.user_id_tag.clone(),

@@ -8,16 +8,16 @@ mod trust;
 mod worker;
 
 pub(crate) use database::connect_options;
-pub use database::{Database, DatabaseArgs};
-pub use events::RulesArgs;
-pub use observe::{HttpArgs, LogArgs, LogFormat};
-pub use trust::TrustArgs;
-pub use worker::WorkerArgs;
+pub(crate) use database::{Database, DatabaseArgs};
+pub(crate) use events::RulesArgs;
+pub(crate) use observe::{HttpArgs, LogArgs, LogFormat};
+pub(crate) use trust::TrustArgs;
+pub(crate) use worker::WorkerArgs;
 
 /// A setting that is missing or wrong: one line that says what to change.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Wrong(String);
+pub(crate) struct Wrong(String);
 
 impl Wrong {
     pub(crate) fn new(line: impl Into<String>) -> Self {

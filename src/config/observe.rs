@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 /// Where the worker serves probes and metrics.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "HTTP")]
-pub struct HttpArgs {
+pub(crate) struct HttpArgs {
     /// Where to serve /livez, /readyz and /metrics (Prometheus), such as `0.0.0.0:9090`. Without it
     /// they are not served
     #[arg(long, env, value_name = "ADDRESS:PORT", value_parser = address)]
@@ -23,7 +23,7 @@ fn address(text: &str) -> Result<SocketAddr, &'static str> {
 /// The log, on standard error.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Log")]
-pub struct LogArgs {
+pub(crate) struct LogArgs {
     /// What to log: a level (error, warn, info, debug, trace), or directives such as
     /// `info,ses_reports=debug`
     #[arg(long, env, global = true, default_value = "info", value_name = "FILTER")]
@@ -36,7 +36,7 @@ pub struct LogArgs {
 
 /// The forms of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// Lines for people.
     Text,
     /// One JSON object per line.

@@ -8,7 +8,7 @@ use crate::trust::{self, Verify};
 /// Which messages are accepted.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Trust")]
-pub struct TrustArgs {
+pub(crate) struct TrustArgs {
     /// Accept messages of these SNS topics only, separated by commas; a message of any other topic
     /// becomes a dead letter. Without it, every topic is accepted
     #[arg(long, env, value_name = "ARN,…", value_delimiter = ',')]
@@ -29,7 +29,7 @@ impl TrustArgs {
     ///
     /// # Errors
     /// One line that says what to change.
-    pub fn check(&self) -> Result<trust::Settings, Wrong> {
+    pub(crate) fn check(&self) -> Result<trust::Settings, Wrong> {
         let topics = self.sns_topic_arns.iter().map(|arn| arn.trim()).map(|arn| {
             arn.parse().map_err(|error| Wrong::new(format!("SNS_TOPIC_ARNS: {arn:?} is {error}")))
         });

@@ -13,7 +13,7 @@ use crate::worker::WorkerSettings;
 /// What the worker does, and how much of it at once.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Worker")]
-pub struct WorkerArgs {
+pub(crate) struct WorkerArgs {
     /// The URL of the queue. Region, credentials and endpoint come from the usual AWS_* variables
     #[arg(long, env, value_name = "URL")]
     pub sqs_queue_url: Option<String>,
@@ -92,7 +92,7 @@ impl WorkerArgs {
     ///
     /// # Errors
     /// One line that says what to change.
-    pub fn check(&self) -> Result<(String, WorkerSettings), Wrong> {
+    pub(crate) fn check(&self) -> Result<(String, WorkerSettings), Wrong> {
         let url = self.sqs_queue_url.as_deref().map(str::trim).unwrap_or_default();
         if url.is_empty() {
             return Err(Wrong::new(

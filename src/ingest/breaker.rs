@@ -13,7 +13,7 @@ const WINDOW: Duration = Duration::from_mins(10);
 
 /// Counts the dead letters that refusals of PostgreSQL have made lately, by SQLSTATE.
 #[derive(Debug, Default)]
-pub struct Breaker(Mutex<HashMap<String, Vec<Instant>>>);
+pub(crate) struct Breaker(Mutex<HashMap<String, Vec<Instant>>>);
 
 impl Breaker {
     /// Whether one more message that PostgreSQL refuses with this SQLSTATE may become a dead letter. If so

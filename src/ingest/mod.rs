@@ -26,8 +26,8 @@ use tokio::time::Instant;
 use crate::backoff::Backoff;
 use crate::store::{Error, Refusal, Violation, Written};
 use bisect::Bisect;
-pub use breaker::Breaker;
-pub use probe::{lock_holder, probe};
+pub(crate) use breaker::Breaker;
+pub(crate) use probe::{lock_holder, probe};
 
 /// Attempts that fail without a verdict on the values, while PostgreSQL accepts a probe, before the items
 /// are suspected.
@@ -36,7 +36,7 @@ const SUSPECT_AFTER: u32 = 3;
 const FRESH: Duration = Duration::from_secs(2);
 
 /// Where items are written, and what becomes of them.
-pub trait Destination: Send {
+pub(crate) trait Destination: Send {
     /// What becomes rows or a dead letter.
     type Item: Send + Sync;
 
@@ -84,7 +84,7 @@ pub trait Destination: Send {
 
 /// What blocks an item though nothing is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Blocked {
+pub(crate) enum Blocked {
     /// Another transaction holds a lock on its report or its month.
     Lock,
     /// A constraint that is not part of the schema.
@@ -95,7 +95,7 @@ pub enum Blocked {
 
 /// Why an attempt is repeated.
 #[derive(Debug)]
-pub enum Trouble {
+pub(crate) enum Trouble {
     /// It passes by itself: a conflict, a month that has just been dropped.
     Passing(Error),
     /// These items failed; PostgreSQL accepts others.
@@ -106,7 +106,7 @@ pub enum Trouble {
 
 /// Why the work ended early.
 #[derive(Debug)]
-pub enum Stop {
+pub(crate) enum Stop {
     /// It was asked to.
     Stopped,
     /// An error that does not pass by repeating.
@@ -140,7 +140,10 @@ impl Evidence {
 ///
 /// # Errors
 /// [`Stop`] when the destination ends the work; what was not committed then is dropped.
-pub async fn ingest<D: Destination>(destination: &mut D, items: Vec<D::Item>) -> Result<(), Stop> {
+pub(crate) async fn ingest<D: Destination>(
+    destination: &mut D,
+    items: Vec<D::Item>,
+) -> Result<(), Stop> {
     let (mut parts, mut evidence) = (Bisect::of(items), Evidence::default());
     while let Some(part) = parts.next_part() {
         let blame = match settle(destination, &part, &mut evidence).await? {

@@ -13,7 +13,7 @@ use crate::store::{DeadLetter, Error, Store};
 ///
 /// # Errors
 /// What PostgreSQL says; its text then holds nothing of a message.
-pub async fn probe(store: &Store) -> Result<(), Error> {
+pub(crate) async fn probe(store: &Store) -> Result<(), Error> {
     let now = now();
     let body = body(now);
     // A message id of its own, so that the probes of two workers do not wait for each other.
@@ -34,7 +34,7 @@ pub async fn probe(store: &Store) -> Result<(), Error> {
 }
 
 /// The session that holds a lock for which every event waits, where there is one: a lock on a whole table.
-pub async fn lock_holder(store: &Store) -> Option<String> {
+pub(crate) async fn lock_holder(store: &Store) -> Option<String> {
     let now = now();
     let Outcome::Events(rows) = decode(&body(now), None, &Rules::default(), now) else {
         return None;

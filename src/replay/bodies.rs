@@ -10,7 +10,7 @@ use std::io::{self, Read};
 use serde::de::IgnoredAny;
 
 /// The longest body. SQS takes 1 MiB.
-pub const LONGEST: usize = 16 * 1024 * 1024;
+pub(crate) const LONGEST: usize = 16 * 1024 * 1024;
 /// How much is read at a time.
 const READ: usize = 256 * 1024;
 /// A byte order mark in UTF-8.
@@ -18,7 +18,7 @@ const MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The content of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Piece {
+pub(crate) enum Piece {
     /// A body.
     Body {
         /// The line on which it begins, from 1.
@@ -36,7 +36,7 @@ pub enum Piece {
 /// The bodies of one archive, one after another. Holds twice the longest of them at most, and never
 /// much more than twice [`LONGEST`].
 #[derive(Debug)]
-pub struct Bodies<R> {
+pub(crate) struct Bodies<R> {
     input: R,
     read: usize,
     buffer: Vec<u8>,
@@ -71,7 +71,7 @@ enum Attempt {
 
 impl<R: Read> Bodies<R> {
     /// The bodies of some text.
-    pub fn new(input: R) -> Self {
+    pub(crate) fn new(input: R) -> Self {
         Self::reading(input, READ)
     }
 
@@ -93,7 +93,7 @@ impl<R: Read> Bodies<R> {
     ///
     /// # Errors
     /// When the archive cannot be read any further.
-    pub fn next_piece(&mut self) -> io::Result<Option<Piece>> {
+    pub(crate) fn next_piece(&mut self) -> io::Result<Option<Piece>> {
         if matches!(self.state, State::Unread) {
             self.state = State::Open;
             while self.rest().len() < MARK.len() && self.fill()? {}

@@ -18,7 +18,7 @@ const SAMPLE: u64 = 64 * 1024;
 
 /// Where bodies are read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
+pub(crate) struct Source {
     /// Its name in messages: as it was given, or below the folder that was.
     pub name: String,
     place: Place,
@@ -46,7 +46,7 @@ enum Place {
 
 impl Source {
     /// Its size, where that is known before it is read.
-    pub fn bytes(&self) -> Option<u64> {
+    pub(crate) fn bytes(&self) -> Option<u64> {
         match &self.place {
             Place::File { bytes, .. } => Some(*bytes),
             Place::Entry { entry, .. } => Some(entry.bytes),
@@ -83,7 +83,7 @@ impl Source {
 
 /// What some paths name.
 #[derive(Debug, Default)]
-pub struct Found {
+pub(crate) struct Found {
     /// What can be replayed.
     pub sources: Vec<Source>,
     /// In a line each, what could not be looked at.
@@ -119,7 +119,7 @@ impl<R: Read> Read for Counted<R> {
 /// folders among them, in the order of their names. Names that begin with a dot are passed over, as
 /// are links to folders. The beginning of each file is looked at, so that what is no text is known
 /// before anything is written.
-pub fn find(paths: &[PathBuf]) -> Found {
+pub(crate) fn find(paths: &[PathBuf]) -> Found {
     let mut found = Found::default();
     for path in paths {
         if path == Path::new("-") {
@@ -197,7 +197,7 @@ fn text(path: &Path) -> String {
 /// What a replay of these files is known by, wherever they lie: their names, sizes, beginnings and
 /// ends. `None` where one of them cannot be read twice. A file that cannot be read at all says so
 /// when it is to be replayed.
-pub fn identity(sources: &[Source]) -> Option<Uuid> {
+pub(crate) fn identity(sources: &[Source]) -> Option<Uuid> {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
         hash.update(u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes());

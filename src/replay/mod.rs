@@ -26,8 +26,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub use bodies::{Bodies, LONGEST, Piece};
-pub use files::{Found, Source, find, identity};
+pub(crate) use files::{Found, Source, find, identity};
 
 use crate::decode::Rules;
 use crate::ingest::Breaker;
@@ -48,7 +47,7 @@ struct Shared {
 
 /// How far a replay is.
 #[derive(Debug, Default)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// Bytes of the files that are read, as they lie there.
     pub bytes: Arc<AtomicU64>,
     /// Bodies that this run has committed.
@@ -57,7 +56,7 @@ pub struct Progress {
 
 /// What became of a replay.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Replayed {
+pub(crate) struct Replayed {
     /// What became of its bodies, in this run and in those that it goes on with.
     pub sums: Sums,
     /// Bodies that earlier runs had committed.
@@ -70,7 +69,7 @@ pub struct Replayed {
 
 /// What is to be replayed.
 #[derive(Debug)]
-pub struct Archive {
+pub(crate) struct Archive {
     /// Its files, in their order.
     pub sources: Vec<Source>,
     /// Their [`identity`], by which a later run knows them.
@@ -79,7 +78,7 @@ pub struct Archive {
 
 /// How.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Transactions at once.
     pub writers: usize,
     /// Whether what earlier runs have committed is left aside.
@@ -92,7 +91,7 @@ pub struct Settings {
 /// # Errors
 /// When PostgreSQL refuses in a way in which waiting does not help, or a later run has taken over. While
 /// it is away it is waited for.
-pub async fn run(
+pub(crate) async fn run(
     store: Store,
     rules: Rules,
     archive: Archive,
@@ -169,7 +168,7 @@ fn all_read(shared: &Shared, reader: Result<bool, JoinError>) -> bool {
 
 /// An id that nothing else has.
 #[must_use]
-pub fn random_id() -> Uuid {
+pub(crate) fn random_id() -> Uuid {
     Uuid::from_u128(fastrand::u128(..))
 }
 

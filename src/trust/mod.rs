@@ -29,11 +29,11 @@ use cache::{Cache, Known};
 use certificate::SigningCertificate;
 use envelope::Envelope;
 use fetch::{Failure, Fetcher};
-pub use pin::{CertificateUrl, Emulator, TopicArn};
+pub(crate) use pin::{CertificateUrl, Emulator, TopicArn};
 
 /// What is asked of a message.
 #[derive(Debug, Clone, Default)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The topics that may send; any, if there are none.
     pub topics: BTreeSet<TopicArn>,
     /// What signatures are for.
@@ -44,7 +44,7 @@ pub struct Settings {
 
 /// What becomes of a message without a good signature of SNS.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Verify {
+pub(crate) enum Verify {
     /// Nothing: signatures are not verified
     #[default]
     Off,
@@ -56,7 +56,7 @@ pub enum Verify {
 
 /// What is to be done with a message.
 #[derive(Debug)]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// It may be written: it is all that was asked for.
     Trusted,
     /// It is written and logged: it fails a check, but `VERIFY_SNS=warn` only reports failures.
@@ -69,7 +69,7 @@ pub enum Verdict {
 
 /// Whether a certificate could be asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Learned {
+pub(crate) enum Learned {
     /// Now it is known, or known to be none.
     Settled,
     /// Nobody knows, for this reason: one line with nothing of a message in it.
@@ -78,7 +78,7 @@ pub enum Learned {
 
 /// Checks messages against what the operator asked for.
 #[derive(Debug)]
-pub struct Verifier {
+pub(crate) struct Verifier {
     settings: Settings,
     roots: Vec<TrustAnchor<'static>>,
     /// Made when it is needed for the first time.
@@ -91,7 +91,7 @@ pub struct Verifier {
 impl Verifier {
     /// With the roots of this machine. Says so in the log if it believes an emulator.
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
+    pub(crate) fn new(settings: Settings) -> Self {
         let mut roots = Vec::new();
         if settings.verify != Verify::Off {
             let found = rustls_native_certs::load_native_certs();
@@ -118,7 +118,7 @@ impl Verifier {
 
     /// Expects topics of the region that a queue is in, by the queue's URL.
     #[must_use]
-    pub fn with_queue(self, queue_url: &str) -> Self {
+    pub(crate) fn with_queue(self, queue_url: &str) -> Self {
         if let Some(host) =
             queue_url.strip_prefix("https://sqs.").and_then(|rest| rest.split_once('/'))
         {
@@ -131,7 +131,7 @@ impl Verifier {
     /// or one whose certificate has been fetched. Anyone who may send to the queue can name any other
     /// region, even one that does not exist.
     #[must_use]
-    pub fn expects(&self, url: &CertificateUrl) -> bool {
+    pub(crate) fn expects(&self, url: &CertificateUrl) -> bool {
         self.settings.emulator.is_some() || self.hosts().contains(url.host())
     }
 
@@ -142,25 +142,25 @@ impl Verifier {
 
     /// Whether anything is asked of messages at all.
     #[must_use]
-    pub fn is_active(&self) -> bool {
+    pub(crate) fn is_active(&self) -> bool {
         self.verifies() || !self.settings.topics.is_empty()
     }
 
     /// Whether signatures are looked at.
     #[must_use]
-    pub fn verifies(&self) -> bool {
+    pub(crate) fn verifies(&self) -> bool {
         self.settings.verify != Verify::Off
     }
 
     /// Whether a message waits for a certificate that is away.
     #[must_use]
-    pub fn is_enforcing(&self) -> bool {
+    pub(crate) fn is_enforcing(&self) -> bool {
         self.settings.verify == Verify::Enforce
     }
 
     /// What is to be done with a message body.
     #[must_use]
-    pub fn judge(&self, body: &str, now: OffsetDateTime) -> Verdict {
+    pub(crate) fn judge(&self, body: &str, now: OffsetDateTime) -> Verdict {
         let envelope = Envelope::read(body);
         if !self.settings.topics.is_empty()
             && let Err(rejection) = self.check_topic(envelope.as_ref())
@@ -179,7 +179,7 @@ impl Verifier {
     }
 
     /// Fetches a certificate, unless it is known already, and remembers what came of it.
-    pub async fn learn(&self, url: &CertificateUrl, now: OffsetDateTime) -> Learned {
+    pub(crate) async fn learn(&self, url: &CertificateUrl, now: OffsetDateTime) -> Learned {
         if let Some(Known::Good(_) | Known::Bad(_)) = self.cache().get(url, Instant::now()) {
             return Learned::Settled;
         }

@@ -23,7 +23,7 @@ const PARTITIONS: [(&str, &str, &[&str]); 8] = [
 
 /// The ARN of an SNS topic.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct TopicArn {
+pub(crate) struct TopicArn {
     arn: String,
     region: String,
     suffix: &'static str,
@@ -32,7 +32,7 @@ pub struct TopicArn {
 /// A text that is not the ARN of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not the ARN of an SNS topic")]
-pub struct NoTopic;
+pub(crate) struct NoTopic;
 
 impl FromStr for TopicArn {
     type Err = NoTopic;
@@ -88,14 +88,14 @@ fn is_word(text: &str, most: usize) -> bool {
 
 /// A place beside AWS whose certificates are accepted without verification: an emulator's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Emulator {
+pub(crate) struct Emulator {
     prefix: String,
 }
 
 /// A text that no certificate's URL can begin with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("it is http:// or https://, a host and a path that ends in /")]
-pub struct NoPrefix;
+pub(crate) struct NoPrefix;
 
 impl FromStr for Emulator {
     type Err = NoPrefix;
@@ -122,7 +122,7 @@ impl fmt::Display for Emulator {
 
 /// The URL of a certificate, at a place where SNS, or a configured emulator, keeps them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct CertificateUrl {
+pub(crate) struct CertificateUrl {
     url: String,
     /// How long the part is that does not come from the message.
     host: usize,
@@ -151,7 +151,7 @@ impl CertificateUrl {
 
     /// The part that is safe to log: it holds nothing of a message.
     #[must_use]
-    pub fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         &self.url[..self.host]
     }
 

@@ -15,7 +15,7 @@ const GRACE: Duration = Duration::from_mins(3);
 
 /// The state of one worker, shared with [`crate::http`].
 #[derive(Debug)]
-pub struct Health {
+pub(crate) struct Health {
     pub(super) gate: Gate,
     pub(super) receiving: SharedBackoff,
     pub(super) deleting: SharedBackoff,
@@ -61,20 +61,20 @@ impl Health {
     /// A loop that does not turn any more, if there is one. Nothing but a restart helps then. A database
     /// or a queue that does not answer is no reason to restart: the loops turn while they wait.
     #[must_use]
-    pub fn stuck(&self) -> Option<&'static str> {
+    pub(crate) fn stuck(&self) -> Option<&'static str> {
         let loops = self.loops.lock().unwrap_or_else(PoisonError::into_inner);
         loops.iter().filter_map(Weak::upgrade).find(|each| each.is_stuck()).map(|each| each.name)
     }
 
     /// Whether all loops turn.
     #[must_use]
-    pub fn is_alive(&self) -> bool {
+    pub(crate) fn is_alive(&self) -> bool {
         self.stuck().is_none()
     }
 
     /// What keeps the worker from its work, if anything does.
     #[must_use]
-    pub fn trouble(&self) -> Option<String> {
+    pub(crate) fn trouble(&self) -> Option<String> {
         let of_sqs = || self.receiving.reason().or_else(|| self.deleting.reason());
         self.gate.reason().or_else(|| of_sqs().map(str::to_owned))
     }

@@ -32,16 +32,16 @@ use crate::ingest::Breaker;
 use crate::queue::{MOST_PER_CALL, Queue, RECEIVE_TIMEOUT};
 use crate::store::{self, Store};
 use crate::trust::Verifier;
-pub use background::retention::Owner;
+pub(crate) use background::retention::Owner;
 use background::{backfill, daily, months, retention};
 use flow::budget::Budget;
 use flow::leases::{self, Leases};
 use flow::poll_limiter::PollLimiter;
-pub use health::Health;
+pub(crate) use health::Health;
 use idle::{IdleTracker, StopWhenIdle};
-pub use settings::WorkerSettings;
+pub(crate) use settings::WorkerSettings;
 use stats::Stats;
-pub use stats::Summary;
+pub(crate) use stats::Summary;
 use tasks::Tasks;
 use way::deleter;
 use way::held::{HeldMessages, LockedReports};
@@ -92,7 +92,7 @@ struct Running {
 ///
 /// # Errors
 /// When a task of the worker ended unexpectedly, which is a defect; it drains nevertheless.
-pub async fn run(
+pub(crate) async fn run(
     queue: Queue,
     store: Store,
     owner: Owner,

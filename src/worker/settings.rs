@@ -12,7 +12,7 @@ const BACKGROUND_CONNECTIONS: usize = 6;
 
 /// The settings of a worker. All numbers are at least 1.
 #[derive(Debug, Clone)]
-pub struct WorkerSettings {
+pub(crate) struct WorkerSettings {
     /// The most long polls at once.
     pub pollers: usize,
     /// How many transactions write at once.
@@ -38,7 +38,7 @@ pub struct WorkerSettings {
 impl WorkerSettings {
     /// How many connections to PostgreSQL the worker uses at most.
     #[must_use]
-    pub fn connections(&self) -> u32 {
+    pub(crate) fn connections(&self) -> u32 {
         u32::try_from(self.writers + BACKGROUND_CONNECTIONS).unwrap_or(u32::MAX)
     }
 }

@@ -35,7 +35,7 @@ pub(super) struct Stats {
 
 /// What a worker did from start to end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// Messages received, redeliveries included.
     pub received: u64,
     /// Of those, messages that had been received before.

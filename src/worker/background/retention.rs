@@ -16,7 +16,7 @@ const AFTER_FAILURE: Duration = Duration::from_mins(1);
 
 /// What retention needs beside the store: the rights of the schema's owner.
 #[derive(Debug, Clone)]
-pub struct Owner {
+pub(crate) struct Owner {
     /// How to connect.
     pub options: PgConnectOptions,
     /// The schema that holds the tables.
