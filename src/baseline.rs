@@ -25,24 +25,24 @@ pub(crate) const SOURCE: &str = "baseline";
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Converted {
     /// Rows that were read.
-    pub read: u64,
+    pub(crate) read: u64,
     /// The rows that they became.
-    pub new: u64,
+    pub(crate) new: u64,
     /// Rows that met one that was there: duplicates.
-    pub duplicates: u64,
+    pub(crate) duplicates: u64,
     /// Rows that could not be decoded; each is a dead letter.
-    pub dead_letters: u64,
+    pub(crate) dead_letters: u64,
 }
 
 /// What became of all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Baseline {
     /// Where the tables that were created by hand are now.
-    pub legacy: String,
+    pub(crate) legacy: String,
     /// The rows of `aws_reports`.
-    pub reports: Converted,
+    pub(crate) reports: Converted,
     /// The rows of `aws_report_detail`.
-    pub details: Converted,
+    pub(crate) details: Converted,
 }
 
 /// Converts all rows.

@@ -33,9 +33,9 @@ pub struct Columns<'a> {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Kept {
     /// The first month of details that is kept, by its first day.
-    pub details_from: Option<Date>,
+    pub(crate) details_from: Option<Date>,
     /// The first day of mail whose reports are kept.
-    pub reports_from: Option<Date>,
+    pub(crate) reports_from: Option<Date>,
 }
 
 impl Kept {
@@ -88,7 +88,7 @@ impl<'a> Columns<'a> {
     }
 
     /// Lays out reports that come without events.
-    pub fn of_reports(rows: &'a [ReportRow]) -> Self {
+    pub(crate) fn of_reports(rows: &'a [ReportRow]) -> Self {
         let mut reports: HashMap<Uuid, Cow<'a, ReportRow>> = HashMap::with_capacity(rows.len());
         let mut report_types = BTreeMap::new();
         for row in rows {

@@ -37,21 +37,21 @@ pub(crate) enum Became {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Summary {
     /// Dead letters that were tried.
-    pub read: u64,
+    pub(crate) read: u64,
     /// Those that became events,
-    pub with_events: u64,
+    pub(crate) with_events: u64,
     /// that hold nothing to store,
-    pub acknowledged: u64,
+    pub(crate) acknowledged: u64,
     /// that are dead letters still,
-    pub dead_letters: u64,
+    pub(crate) dead_letters: u64,
     /// and that another has, or has deleted.
-    pub elsewhere: u64,
+    pub(crate) elsewhere: u64,
     /// Detail rows that were not there.
-    pub new_events: u64,
+    pub(crate) new_events: u64,
     /// Detail rows that were there.
-    pub known_events: u64,
+    pub(crate) known_events: u64,
     /// Rows that were not stored, because they are no longer kept.
-    pub expired_events: u64,
+    pub(crate) expired_events: u64,
 }
 
 struct Tried {

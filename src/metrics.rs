@@ -6,7 +6,6 @@
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-#[expect(missing_docs, reason = "each is described below, for Prometheus")]
 mod names {
     pub(crate) const MESSAGES_RECEIVED: &str = "ses_reports_messages_received_total";
     pub(crate) const MESSAGES_REDELIVERED: &str = "ses_reports_messages_redelivered_total";

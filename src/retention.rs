@@ -44,7 +44,7 @@ pub struct Retain {
 impl Retain {
     /// Whether nothing is ever removed.
     #[must_use]
-    pub fn keeps_all(&self) -> bool {
+    pub(crate) fn keeps_all(&self) -> bool {
         *self == Self::default()
     }
 }
@@ -286,7 +286,7 @@ SELECT aws_report_retention_advance($1, $2)",
     ///
     /// # Errors
     /// [`Error::Rights`]; what was removed until then stays removed.
-    pub async fn remove_dead_letters(
+    pub(crate) async fn remove_dead_letters(
         &mut self,
         days: u16,
         stop: &CancellationToken,

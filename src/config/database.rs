@@ -21,43 +21,43 @@ pub(crate) struct DatabaseArgs {
     /// The database, as `postgres://user:password@host/database`. Over a network, add
     /// `?sslmode=verify-full&sslrootcert=FILE`
     #[arg(long, env, hide_env_values = true, value_name = "URL")]
-    pub database_url: Option<SecretString>,
+    pub(crate) database_url: Option<SecretString>,
 
     /// The same database for changes of the schema: a direct connection, past any pooler, as the role
     /// that owns the schema. Without it, `DATABASE_URL` is used
     #[arg(long, env, hide_env_values = true, value_name = "URL")]
-    pub migration_database_url: Option<SecretString>,
+    pub(crate) migration_database_url: Option<SecretString>,
 
     /// The PostgreSQL schema that ses-reports owns. It is created if it is missing
     #[arg(long, env, default_value = "aws_reports", value_name = "NAME", value_parser = SchemaName::new)]
-    pub database_schema: SchemaName,
+    pub(crate) database_schema: SchemaName,
 
     /// How long one transaction may take before it is rolled back and tried again
     #[arg(long, env, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=3_600))]
-    pub database_timeout: u64,
+    pub(crate) database_timeout: u64,
 
     /// Whether prepared statements are kept from one transaction to the next. Set it to false behind a
     /// pooler in transaction mode that does not track them (`PgBouncer` before 1.21, or with
     /// `max_prepared_statements` 0)
     #[arg(long, env, default_value_t = true, action = ArgAction::Set, value_name = "BOOL", value_parser = BoolishValueParser::new())]
-    pub prepared_statements: bool,
+    pub(crate) prepared_statements: bool,
 }
 
 /// The database, after [`DatabaseArgs`] were checked.
 #[derive(Debug, Clone)]
 pub(crate) struct Database {
     /// How to connect for everything but changes of the schema; maybe through a pooler.
-    pub options: PgConnectOptions,
+    pub(crate) options: PgConnectOptions,
     /// How to connect for changing the schema.
-    pub migration_options: PgConnectOptions,
+    pub(crate) migration_options: PgConnectOptions,
     /// Whether `migration_options` come from `MIGRATION_DATABASE_URL`, so that errors can name it.
-    pub has_migration_url: bool,
+    pub(crate) has_migration_url: bool,
     /// The schema that holds the tables.
-    pub schema: SchemaName,
+    pub(crate) schema: SchemaName,
     /// The time limit of each transaction.
-    pub timeout: Duration,
+    pub(crate) timeout: Duration,
     /// Whether a prepared statement may outlive its transaction.
-    pub prepared_statements: bool,
+    pub(crate) prepared_statements: bool,
 }
 
 impl DatabaseArgs {

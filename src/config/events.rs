@@ -11,11 +11,11 @@ use crate::decode::Rules;
 pub(crate) struct RulesArgs {
     /// The SES message tag that says what kind of mail it is
     #[arg(long, env, default_value = "report_type", value_name = "TAG", value_parser = NonEmptyStringValueParser::new())]
-    pub report_type_tag: String,
+    pub(crate) report_type_tag: String,
 
     /// The SES message tag that names the customer
     #[arg(long, env, default_value = "user_id", value_name = "TAG", value_parser = NonEmptyStringValueParser::new())]
-    pub user_id_tag: String,
+    pub(crate) user_id_tag: String,
 }
 
 impl RulesArgs {

@@ -11,7 +11,7 @@ pub(crate) struct HttpArgs {
     /// Where to serve /livez, /readyz and /metrics (Prometheus), such as `0.0.0.0:9090`. Without it
     /// they are not served
     #[arg(long, env, value_name = "ADDRESS:PORT", value_parser = address)]
-    pub http_addr: Option<SocketAddr>,
+    pub(crate) http_addr: Option<SocketAddr>,
 }
 
 fn address(text: &str) -> Result<SocketAddr, &'static str> {
@@ -27,11 +27,11 @@ pub(crate) struct LogArgs {
     /// What to log: a level (error, warn, info, debug, trace), or directives such as
     /// `info,ses_reports=debug`
     #[arg(long, env, global = true, default_value = "info", value_name = "FILTER")]
-    pub log_filter: String,
+    pub(crate) log_filter: String,
 
     /// How each log line is written
     #[arg(long, env, global = true, default_value = "text", value_name = "FORMAT")]
-    pub log_format: LogFormat,
+    pub(crate) log_format: LogFormat,
 }
 
 /// The forms of the log.

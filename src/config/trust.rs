@@ -12,16 +12,16 @@ pub(crate) struct TrustArgs {
     /// Accept messages of these SNS topics only, separated by commas; a message of any other topic
     /// becomes a dead letter. Without it, every topic is accepted
     #[arg(long, env, value_name = "ARN,…", value_delimiter = ',')]
-    pub sns_topic_arns: Vec<String>,
+    pub(crate) sns_topic_arns: Vec<String>,
 
     /// What happens to a message that has no valid signature of SNS
     #[arg(long, env, default_value = "off", value_name = "MODE")]
-    pub verify_sns: Verify,
+    pub(crate) verify_sns: Verify,
 
     /// For emulators and tests only: accept signing certificates from below this URL, whatever their
     /// issuer
     #[arg(long, env, value_name = "URL")]
-    pub sns_cert_url_prefix: Option<String>,
+    pub(crate) sns_cert_url_prefix: Option<String>,
 }
 
 impl TrustArgs {

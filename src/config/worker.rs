@@ -16,75 +16,74 @@ use crate::worker::WorkerSettings;
 pub(crate) struct WorkerArgs {
     /// The URL of the queue. Region, credentials and endpoint come from the usual AWS_* variables
     #[arg(long, env, value_name = "URL")]
-    pub sqs_queue_url: Option<String>,
+    pub(crate) sqs_queue_url: Option<String>,
 
     /// Apply the pending migrations, print their names, and exit. This is the deploy step: it needs no queue
     /// and ignores the other settings of a worker
     #[arg(long, env, value_parser = BoolishValueParser::new())]
-    pub migrate_only: bool,
+    pub(crate) migrate_only: bool,
 
     /// Consume without migrating first. A schema older than this program needs is refused, a newer one
     /// is accepted
     #[arg(long, env, value_parser = BoolishValueParser::new())]
-    pub no_migrate: bool,
+    pub(crate) no_migrate: bool,
 
     /// How many whole months of details to keep before the current one. Older months are dropped, and
     /// late events of those months are not stored. Without it, all are kept
     #[arg(long, env, value_name = "MONTHS", value_parser = clap::value_parser!(u16).range(1..=1200))]
-    pub retain_details: Option<u16>,
+    pub(crate) retain_details: Option<u16>,
 
     /// How many whole months of reports to keep before the current one: at least as many as of
     /// details. Older reports are removed. Without it, all are kept
     #[arg(long, env, value_name = "MONTHS", value_parser = clap::value_parser!(u16).range(1..=1200))]
-    pub retain_reports: Option<u16>,
+    pub(crate) retain_reports: Option<u16>,
 
     /// How many days to keep dead letters, which hold whole messages with their addresses, and the notes
     /// of finished replays. Older ones are removed. Without it, all are kept
     #[arg(long, env, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=36_500))]
-    pub retain_dead_letters: Option<u16>,
+    pub(crate) retain_dead_letters: Option<u16>,
 
     /// Drain and exit once no message has arrived for this long, instead of waiting for the next one
     #[arg(long, env, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
-    pub exit_when_idle: Option<u64>,
+    pub(crate) exit_when_idle: Option<u64>,
 
     /// The most long polls at once. There is one while the queue is quiet, and as many as are needed
     /// while receives come back nearly full
     #[arg(long, env, default_value_t = 128, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=512))]
-    pub pollers: u16,
+    pub(crate) pollers: u16,
 
     /// How many transactions write at once
     #[arg(long, env, default_value_t = 2, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=32))]
-    pub writers: u16,
+    pub(crate) writers: u16,
 
     /// Write a batch as soon as it has this many rows
     #[arg(long, env, default_value_t = 500, value_name = "ROWS", value_parser = clap::value_parser!(u32).range(1..=50_000))]
-    pub batch_rows: u32,
+    pub(crate) batch_rows: u32,
 
     /// Write a batch as soon as its message bodies have this many bytes
     #[arg(long, env, default_value_t = 8_388_608, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1..))]
-    pub batch_bytes: u32,
+    pub(crate) batch_bytes: u32,
 
     /// Write a batch as soon as its first message has waited this long
     #[arg(long, env, default_value_t = 50, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(..=60_000))]
-    pub batch_linger: u64,
+    pub(crate) batch_linger: u64,
 
     /// The most messages that are held between receive and delete
     #[arg(long, env, default_value_t = 5_000, value_name = "MESSAGES", value_parser = clap::value_parser!(u32).range(10..))]
-    pub max_in_flight: u32,
+    pub(crate) max_in_flight: u32,
 
     /// The approximate limit of the bytes of message bodies that are held between receive and delete.
     /// Each open poll reserves as many bytes as recent receives had
     #[arg(long, env, default_value_t = 67_108_864, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1_048_576..))]
-    pub max_in_flight_bytes: u32,
+    pub(crate) max_in_flight_bytes: u32,
 
     /// How long a received message stays hidden from other workers. It is renewed while the message is
     /// held, so this is how long a crash delays the messages that were in flight
     #[arg(long, env, default_value_t = 30, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(2..=i64::from(LONGEST_VISIBILITY)))]
-    pub visibility_timeout: u32,
+    pub(crate) visibility_timeout: u32,
 
     #[command(flatten)]
-    #[expect(missing_docs, reason = "see TrustArgs")]
-    pub trust: TrustArgs,
+    pub(crate) trust: TrustArgs,
 }
 
 impl WorkerArgs {

@@ -190,7 +190,7 @@ fn addr_spec(parts: &[&str]) -> String {
 
 /// The addresses in one string, divided by commas and semicolons outside quotes and
 /// comments, each of them with an `@` on both sides.
-pub fn split(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn split(text: &str) -> impl Iterator<Item = &str> {
     let last_at = text.rfind('@').unwrap_or(0);
     let mut scan = Scan::new(text);
     let mut start = Some(0);

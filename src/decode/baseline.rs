@@ -17,16 +17,16 @@ use super::{Rules, address, decode, timestamp};
 use crate::row::{Bounce, DetailRow, EventRow, Milestone, ReportRow, ReportType};
 
 /// A row, column by column.
-pub type Row = Map<String, Value>;
+pub(crate) type Row = Map<String, Value>;
 
 /// The names of report types by their id, as text.
-pub type ReportTypes = HashMap<String, String>;
+pub(crate) type ReportTypes = HashMap<String, String>;
 
 /// Reads a row of `aws_reports`.
 ///
 /// # Errors
 /// Why it cannot be told which report it is.
-pub fn report(row: &Row, types: &ReportTypes) -> Result<ReportRow, &'static str> {
+pub(crate) fn report(row: &Row, types: &ReportTypes) -> Result<ReportRow, &'static str> {
     let message_id = text(row, "message_id").ok_or("no message id")?;
     let recipient = text(row, "user_email")
         .and_then(|address| address::normalise(&address))
@@ -50,7 +50,7 @@ pub fn report(row: &Row, types: &ReportTypes) -> Result<ReportRow, &'static str>
 
 /// When a row of `aws_reports` was made, if it says so.
 #[must_use]
-pub fn created_at(row: &Row) -> Option<OffsetDateTime> {
+pub(crate) fn created_at(row: &Row) -> Option<OffsetDateTime> {
     time(row, "created_at")
 }
 
@@ -62,7 +62,7 @@ pub fn created_at(row: &Row) -> Option<OffsetDateTime> {
 ///
 /// # Errors
 /// Why it cannot be told which event it is.
-pub fn detail(
+pub(crate) fn detail(
     row: &Row,
     report: Option<&Row>,
     rules: &Rules,

@@ -19,7 +19,7 @@ pub fn report_id(message_id: &str, recipient: &str) -> Uuid {
 
 /// What makes an event *this* event, beside its type and recipient.
 #[derive(Debug)]
-pub enum Fact<'a> {
+pub(crate) enum Fact<'a> {
     /// Bounces and complaints: the `feedbackId`, whatever clock the copy shows. Identity feedback
     /// and event publishing report one fact with times that differ below the second.
     Feedback(&'a str),
@@ -40,7 +40,12 @@ pub enum Fact<'a> {
 /// The id of the detail row of one event and one recipient: 48 bits of the event's time in
 /// milliseconds (for feedback in whole seconds), then SHA-256 bits of what makes it this event.
 #[must_use]
-pub fn detail_id(event_type: &str, recipient: &str, time: OffsetDateTime, fact: &Fact<'_>) -> Uuid {
+pub(crate) fn detail_id(
+    event_type: &str,
+    recipient: &str,
+    time: OffsetDateTime,
+    fact: &Fact<'_>,
+) -> Uuid {
     let micros = time.unix_timestamp_nanos() / 1_000;
     let (millis, hash) = match fact {
         Fact::Feedback(feedback_id) => {
@@ -77,7 +82,7 @@ pub fn report_type_id(name: &str) -> i64 {
 
 /// The id of a dead letter: a redelivery of the same message adds none.
 #[must_use]
-pub fn dead_letter_id(body: &str, sqs_message_id: &str) -> Uuid {
+pub(crate) fn dead_letter_id(body: &str, sqs_message_id: &str) -> Uuid {
     let hash = hash([sqs_message_id, body]);
     uuid([hash[0], hash[1], hash[2], hash[3], hash[4], hash[5]], &hash)
 }

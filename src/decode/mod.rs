@@ -5,7 +5,7 @@
 //! `address`, `domain`, `timestamp`, `text` and `identity` each know one thing about what SES writes.
 
 pub mod address;
-pub mod baseline;
+pub(crate) mod baseline;
 mod domain;
 mod envelope;
 mod event;
@@ -18,7 +18,7 @@ mod outcome;
 mod recipients;
 mod rows;
 pub mod text;
-pub mod timestamp;
+pub(crate) mod timestamp;
 
 #[cfg(test)]
 mod tests;
@@ -27,7 +27,8 @@ use time::OffsetDateTime;
 
 use crate::row::EventRow;
 use envelope::Letter;
-pub use outcome::{Acknowledged, Outcome, Reason, Rejection};
+pub use outcome::Outcome;
+pub(crate) use outcome::{Acknowledged, Reason, Rejection};
 
 /// The most that the rows of one body may take in memory, unless it makes one row only, which is not
 /// longer than the body. SES allows 50 recipients and an event of some KiB; each recipient's row has
@@ -38,9 +39,9 @@ pub const MOST_BYTES: usize = 4 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub struct Rules {
     /// The message tag that holds the kind of mail.
-    pub report_type_tag: String,
+    pub(crate) report_type_tag: String,
     /// The message tag that holds the customer.
-    pub user_id_tag: String,
+    pub(crate) user_id_tag: String,
 }
 
 impl Default for Rules {
@@ -73,7 +74,10 @@ pub fn decode(
 /// the message (`SentTimestamp`). Where ours is behind, it must not make every event one of the
 /// future.
 #[must_use]
-pub fn latest_clock(local: OffsetDateTime, sent_at: Option<OffsetDateTime>) -> OffsetDateTime {
+pub(crate) fn latest_clock(
+    local: OffsetDateTime,
+    sent_at: Option<OffsetDateTime>,
+) -> OffsetDateTime {
     sent_at.map_or(local, |sent_at| local.max(sent_at))
 }
 

@@ -18,7 +18,7 @@ pub enum Outcome {
 impl Outcome {
     /// The rows that the body becomes; none unless it holds events.
     #[must_use]
-    pub fn rows(&self) -> &[EventRow] {
+    pub(crate) fn rows(&self) -> &[EventRow] {
         match self {
             Self::Events(rows) => rows,
             Self::Acknowledged(_) | Self::DeadLetter(_) => &[],
@@ -116,7 +116,7 @@ pub enum Reason {
 
 impl Reason {
     /// What `crate::trust` refuses: bodies that may well decode, and that nobody vouches for.
-    pub const OF_TRUST: [Self; 5] =
+    pub(crate) const OF_TRUST: [Self; 5] =
         [Self::OtherTopic, Self::NoTopic, Self::NotSigned, Self::Forged, Self::Unverifiable];
 }
 

@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-pub use crate::row::columns::{ADDRESS, KIND, LABEL, MESSAGE_ID, SUBJECT};
+pub(crate) use crate::row::columns::KIND;
+pub use crate::row::columns::{ADDRESS, LABEL, MESSAGE_ID, SUBJECT};
 
 /// Hex digits of the hash that ends a shortened value.
 const HASH_DIGITS: usize = 16;
@@ -30,7 +31,7 @@ pub fn shorten(value: &str, most: usize) -> Cow<'_, str> {
 }
 
 /// U+0000, which neither `text` nor `jsonb` can hold, becomes U+FFFD in every string and key.
-pub fn replace_nul(value: &mut Value) {
+pub(crate) fn replace_nul(value: &mut Value) {
     match value {
         Value::String(text) => {
             if text.contains('\0') {
@@ -55,7 +56,7 @@ pub fn replace_nul(value: &mut Value) {
 /// are no part of a pair (a sender that cuts a subject through an emoji produces them). Strict JSON
 /// readers refuse the whole text for the latter.
 #[must_use]
-pub fn repair_escapes(json: &str) -> Cow<'_, str> {
+pub(crate) fn repair_escapes(json: &str) -> Cow<'_, str> {
     let is_suspect = |(at, _): (usize, &str)| {
         matches!(
             json.as_bytes().get(at + 2..at + 6),

@@ -8,7 +8,7 @@ use time::format_description::well_known::Rfc3339;
 /// without colon, a blank for the `T`, no offset at all (UTC). The result is in UTC and cut to the
 /// microsecond, which is what PostgreSQL keeps, so that ids made from it agree with stored rows.
 #[must_use]
-pub fn parse(text: &str) -> Option<OffsetDateTime> {
+pub(crate) fn parse(text: &str) -> Option<OffsetDateTime> {
     let parsed = OffsetDateTime::parse(text, &Rfc3339)
         .or_else(|_| OffsetDateTime::parse(&rewritten(text)?, &Rfc3339).map_err(|_| NotATime))
         .ok()?;

@@ -5,6 +5,7 @@ mod error;
 mod name;
 mod session;
 
-pub use error::{explain, has_sqlstate, sqlstate};
-pub use name::{SchemaName, quote_ident, quote_literal};
-pub use session::{begin_read_only, with_fixed_settings};
+pub(crate) use error::{explain, has_sqlstate, sqlstate};
+pub use name::SchemaName;
+pub(crate) use name::{quote_ident, quote_literal};
+pub(crate) use session::{begin_read_only, with_fixed_settings};

@@ -29,7 +29,7 @@ impl SchemaName {
 
     /// The name as SQL takes it.
     #[must_use]
-    pub fn quoted(&self) -> String {
+    pub(crate) fn quoted(&self) -> String {
         quote_ident(&self.0)
     }
 
@@ -42,13 +42,13 @@ impl SchemaName {
 
 /// A name, such as one from the catalog, as SQL takes it.
 #[must_use]
-pub fn quote_ident(name: &str) -> String {
+pub(crate) fn quote_ident(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// A text as SQL takes it, whatever `standard_conforming_strings` says.
 #[must_use]
-pub fn quote_literal(text: &str) -> String {
+pub(crate) fn quote_literal(text: &str) -> String {
     format!("E'{}'", text.replace('\\', r"\\").replace('\'', "''"))
 }
 

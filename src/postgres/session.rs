@@ -35,7 +35,7 @@ const SETTINGS: [(&str, &str); 22] = [
 /// operator has set for the role. They are startup options, so that no `RESET` undoes them; sqlx sets
 /// the encoding, the time zone and the style of dates likewise.
 #[must_use]
-pub fn with_fixed_settings(options: &PgConnectOptions) -> PgConnectOptions {
+pub(crate) fn with_fixed_settings(options: &PgConnectOptions) -> PgConnectOptions {
     options.clone().options(SETTINGS)
 }
 
@@ -44,7 +44,7 @@ pub fn with_fixed_settings(options: &PgConnectOptions) -> PgConnectOptions {
 ///
 /// # Errors
 /// When PostgreSQL cannot be reached.
-pub async fn begin_read_only(
+pub(crate) async fn begin_read_only(
     connection: &mut PgConnection,
 ) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
     connection

@@ -32,12 +32,12 @@ impl std::fmt::Debug for Message {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FailedEntry {
     /// Its place in the call.
-    pub index: usize,
+    pub(crate) index: usize,
     /// SQS's code.
-    pub code: String,
+    pub(crate) code: String,
     /// Whether trying again is pointless: the handle is stale, so the message will come again or
     /// is gone.
-    pub is_final: bool,
+    pub(crate) is_final: bool,
 }
 
 impl FailedEntry {
@@ -55,11 +55,11 @@ impl FailedEntry {
 
 /// What a worker wants to know about its queue at start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attributes {
+pub(crate) struct Attributes {
     /// Messages that wait, roughly.
-    pub visible: u64,
+    pub(crate) visible: u64,
     /// Messages that somebody has received and not yet deleted, roughly.
-    pub hidden: u64,
+    pub(crate) hidden: u64,
     /// Whether a dead-letter queue is set.
-    pub has_redrive: bool,
+    pub(crate) has_redrive: bool,
 }

@@ -23,21 +23,21 @@ use tokio::time::Instant;
 use clients::{Clients, Line, Settings};
 pub use error::{Error, ErrorKind};
 use fast_path::Answer;
-pub use message::{Attributes, FailedEntry, Message};
+pub(crate) use message::{Attributes, FailedEntry, Message};
 
 /// The most messages of any SQS call (AWS SQS API reference).
-pub const MOST_PER_CALL: usize = 10;
+pub(crate) const MOST_PER_CALL: usize = 10;
 /// The longest long poll of SQS.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(20);
 /// A wait that is so short that a worker that stops lets it end.
-pub const SHORT_WAIT: Duration = Duration::from_secs(1);
+pub(crate) const SHORT_WAIT: Duration = Duration::from_secs(1);
 /// The longest visibility timeout of SQS: 12 hours.
-pub const LONGEST_VISIBILITY: u32 = 43_200;
+pub(crate) const LONGEST_VISIBILITY: u32 = 43_200;
 /// How long an answer may take beyond the wait that we asked for. The SDK alone waits for ever on
 /// a server that accepts and never answers.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a receive takes at most.
-pub const RECEIVE_TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const RECEIVE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Ten messages of 1 MiB, the most that SQS takes.
 const LARGEST_RECEIVE: usize = MOST_PER_CALL * 1024 * 1024;
 /// The AWS settings are not read again more often than this.
@@ -162,25 +162,25 @@ impl Queue {
 
     /// Its URL.
     #[must_use]
-    pub fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.0.url
     }
 
     /// Its name: where its URL ends.
     #[must_use]
-    pub fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         self.0.url.trim_end_matches('/').rsplit('/').next().unwrap_or(&self.0.url)
     }
 
     /// How long a receive waits for a first message.
     #[must_use]
-    pub fn wait(&self) -> Duration {
+    pub(crate) fn wait(&self) -> Duration {
         self.0.wait
     }
 
     /// How long a received message stays hidden.
     #[must_use]
-    pub fn visibility(&self) -> Duration {
+    pub(crate) fn visibility(&self) -> Duration {
         self.0.visibility
     }
 
@@ -188,7 +188,7 @@ impl Queue {
     ///
     /// # Errors
     /// See [`Error`].
-    pub async fn attributes(&self) -> Result<Attributes, Error> {
+    pub(crate) async fn attributes(&self) -> Result<Attributes, Error> {
         let answer = self
             .clients()
             .acting
@@ -291,7 +291,7 @@ impl Queue {
     ///
     /// # Errors
     /// When the call as a whole failed.
-    pub async fn change_visibility(
+    pub(crate) async fn change_visibility(
         &self,
         receipt_handles: &[&str],
         hidden: Duration,

@@ -20,7 +20,7 @@ const SAMPLE: u64 = 64 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Source {
     /// Its name in messages: as it was given, or below the folder that was.
-    pub name: String,
+    pub(crate) name: String,
     place: Place,
 }
 
@@ -85,11 +85,11 @@ impl Source {
 #[derive(Debug, Default)]
 pub(crate) struct Found {
     /// What can be replayed.
-    pub sources: Vec<Source>,
+    pub(crate) sources: Vec<Source>,
     /// In a line each, what could not be looked at.
-    pub missing: Vec<String>,
+    pub(crate) missing: Vec<String>,
     /// In a line each, what is no text, and what it looks like.
-    pub unreadable: Vec<String>,
+    pub(crate) unreadable: Vec<String>,
 }
 
 impl Found {

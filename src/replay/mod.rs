@@ -49,40 +49,40 @@ struct Shared {
 #[derive(Debug, Default)]
 pub(crate) struct Progress {
     /// Bytes of the files that are read, as they lie there.
-    pub bytes: Arc<AtomicU64>,
+    pub(crate) bytes: Arc<AtomicU64>,
     /// Bodies that this run has committed.
-    pub bodies: AtomicI64,
+    pub(crate) bodies: AtomicI64,
 }
 
 /// What became of a replay.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Replayed {
     /// What became of its bodies, in this run and in those that it goes on with.
-    pub sums: Sums,
+    pub(crate) sums: Sums,
     /// Bodies that earlier runs had committed.
-    pub resumed: i64,
+    pub(crate) resumed: i64,
     /// Whether all of it is committed.
-    pub is_finished: bool,
+    pub(crate) is_finished: bool,
     /// In a line each, what could not be read or written.
-    pub problems: Vec<String>,
+    pub(crate) problems: Vec<String>,
 }
 
 /// What is to be replayed.
 #[derive(Debug)]
 pub(crate) struct Archive {
     /// Its files, in their order.
-    pub sources: Vec<Source>,
+    pub(crate) sources: Vec<Source>,
     /// Their [`identity`], by which a later run knows them.
-    pub id: Uuid,
+    pub(crate) id: Uuid,
 }
 
 /// How.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Settings {
     /// Transactions at once.
-    pub writers: usize,
+    pub(crate) writers: usize,
     /// Whether what earlier runs have committed is left aside.
-    pub from_start: bool,
+    pub(crate) from_start: bool,
 }
 
 /// Replays an archive, until all is committed or `stop` is cancelled; then what is being written is

@@ -18,7 +18,7 @@ pub const SUBJECT: usize = 200;
 /// Most characters of a user id or the name of a report type.
 pub const LABEL: usize = 200;
 /// Most characters of an event type, a bounce type or a bounce subtype.
-pub const KIND: usize = 64;
+pub(crate) const KIND: usize = 64;
 
 /// A column of `aws_report_detail`.
 #[derive(Debug)]
@@ -197,12 +197,12 @@ pub const COUNTERS: &[Counter] = &[
 ];
 
 /// The names of the columns of `aws_reports` that say which report it is.
-pub fn key_names() -> impl Iterator<Item = &'static str> {
+pub(crate) fn key_names() -> impl Iterator<Item = &'static str> {
     REPORT.iter().filter(|column| matches!(column.fold, Fold::Key)).map(|column| column.name)
 }
 
 /// The names of the columns of `aws_reports` that its events change, counters included.
-pub fn folded_names() -> impl Iterator<Item = &'static str> {
+pub(crate) fn folded_names() -> impl Iterator<Item = &'static str> {
     let folded = REPORT.iter().filter(|column| !matches!(column.fold, Fold::Key));
     folded.map(|column| column.name).chain(COUNTERS.iter().map(|counter| counter.name))
 }

@@ -51,7 +51,7 @@ const USUAL: Facts = Facts {
 
 impl Milestone {
     /// All of them, in the order of [`super::ReportRow::first`].
-    pub const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Bounce,
         Self::Complaint,
         Self::Delivery,
@@ -65,7 +65,7 @@ impl Milestone {
 
     /// Its place in [`super::ReportRow::first`].
     #[must_use]
-    pub fn index(self) -> usize {
+    pub(crate) fn index(self) -> usize {
         Self::ALL.iter().position(|one| *one == self).unwrap_or(0)
     }
 

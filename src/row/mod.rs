@@ -8,7 +8,8 @@ use std::cmp::Ordering;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-pub use milestone::{Facts, Milestone};
+pub(crate) use milestone::Facts;
+pub use milestone::Milestone;
 
 /// One event and one recipient: a row of the detail table and what it says about its report.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,7 +82,7 @@ pub struct ReportType {
 
 /// The bounce type of an answer to a mail, which SES reports as a bounce and which is none. Weaker than
 /// every bounce that a server reports.
-pub const AUTO_REPLY: &str = "AutoReply";
+pub(crate) const AUTO_REPLY: &str = "AutoReply";
 
 /// `bounceType` and `bounceSubType`, open sets: SES adds to both.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -57,7 +57,7 @@ impl Schema {
     /// # Errors
     /// [`Error::Failed`] that says what to change, for a schema that ses-reports owns already, or tables that are
     /// not the given ones.
-    pub async fn baseline(&self, from: &SchemaName) -> Result<SchemaName, Error> {
+    pub(crate) async fn baseline(&self, from: &SchemaName) -> Result<SchemaName, Error> {
         let mut connection = session::open(&self.options, &self.name).await?;
         let legacy = self.make_room(&mut connection, from).await;
         // Closing gives the lock back, which `up` takes again.

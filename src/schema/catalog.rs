@@ -24,13 +24,13 @@ pub(super) struct Catalog {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Difference {
     /// `table`, `column`, `index`, `constraint`, `trigger`, `function`, `view`, `comment`, `partition` …
-    pub kind: String,
+    pub(crate) kind: String,
     /// Which one, with the partition it belongs to, if it does.
-    pub name: String,
+    pub(crate) name: String,
     /// What the migrations make; `None` for what they do not make.
-    pub expected: Option<String>,
+    pub(crate) expected: Option<String>,
     /// What is there; `None` for what is missing.
-    pub found: Option<String>,
+    pub(crate) found: Option<String>,
 }
 
 /// What stands for the name of a partition in what belongs to it.

@@ -16,11 +16,11 @@ use crate::postgres::quote_ident;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Loss {
     /// `table`, `column` or `rows of`.
-    pub kind: String,
+    pub(crate) kind: String,
     /// Which: `aws_reports`, `aws_reports.subject`.
-    pub name: String,
+    pub(crate) name: String,
     /// About how many rows its table has, by PostgreSQL's statistics; 1 at least.
-    pub rows: i64,
+    pub(crate) rows: i64,
 }
 
 impl std::fmt::Display for Loss {
@@ -31,7 +31,7 @@ impl std::fmt::Display for Loss {
 
 /// How far down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Downto {
+pub(crate) enum Downto {
     /// To this version; 0 undoes everything.
     Version(u32),
     /// So many migrations.
@@ -44,7 +44,7 @@ impl Schema {
     /// # Errors
     /// [`Error::WouldLose`] where that would drop rows and `allow_data_loss` is not set: then
     /// nothing was changed.
-    pub async fn down(
+    pub(crate) async fn down(
         &self,
         to: Downto,
         allow_data_loss: bool,

@@ -42,7 +42,7 @@ impl Migration {
 
     /// refinery's checksum, as the history holds it.
     #[must_use]
-    pub fn checksum(&self) -> String {
+    pub(crate) fn checksum(&self) -> String {
         self.as_refinery().checksum().to_string()
     }
 }
@@ -51,7 +51,7 @@ impl Migration {
 ///
 /// # Errors
 /// One line that names the file and says what to change.
-pub fn in_folder(folder: &Path) -> Result<Vec<Migration>, String> {
+pub(crate) fn in_folder(folder: &Path) -> Result<Vec<Migration>, String> {
     let names = |folder: &Path| -> Result<Vec<String>, String> {
         let unreadable = |error| format!("{}: {error}", folder.display());
         std::fs::read_dir(folder)

@@ -3,23 +3,23 @@
 
 /// A migration file by its name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FileName {
+pub(crate) struct FileName {
     /// Its number: 1, 2, 3 without gaps.
-    pub version: u32,
+    pub(crate) version: u32,
     /// The name without `.sql`: `V0001__content_ids`.
-    pub stem: String,
+    pub(crate) stem: String,
 }
 
 /// The folder in `migrations/` whose files undo those of the same name. Apart, because refinery's
 /// own tools take every file that they find for a migration.
-pub const DOWN: &str = "down";
+pub(crate) const DOWN: &str = "down";
 
 /// Checks the names of all files in `migrations/` and puts them in order. `README.md`, `checksums`,
 /// hidden files and [`DOWN`] may stand beside them.
 ///
 /// # Errors
 /// One line that names the file and says what to change.
-pub fn in_order(names: impl IntoIterator<Item = String>) -> Result<Vec<FileName>, String> {
+pub(crate) fn in_order(names: impl IntoIterator<Item = String>) -> Result<Vec<FileName>, String> {
     let mut files = Vec::new();
     let beside = ["README.md", "checksums", DOWN];
     for name in
@@ -54,7 +54,10 @@ pub fn in_order(names: impl IntoIterator<Item = String>) -> Result<Vec<FileName>
 ///
 /// # Errors
 /// One line that names the file and says what to change.
-pub fn in_pairs(up: &[FileName], down: impl IntoIterator<Item = String>) -> Result<(), String> {
+pub(crate) fn in_pairs(
+    up: &[FileName],
+    down: impl IntoIterator<Item = String>,
+) -> Result<(), String> {
     let mut missing: Vec<String> = up.iter().map(|file| format!("{}.sql", file.stem)).collect();
     for name in down.into_iter().filter(|name| !name.starts_with('.')) {
         let place = missing.iter().position(|missing| *missing == name).ok_or_else(|| {

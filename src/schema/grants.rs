@@ -109,18 +109,18 @@ pub const OBJECTS: &[Object] = &[
 
 /// A right that a role gets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Grant {
+pub(crate) struct Grant {
     /// What it is a right to, such as `TABLE "aws_reports".aws_reports`.
-    pub on: String,
+    pub(crate) on: String,
     /// The right, with its columns.
-    pub rights: String,
+    pub(crate) rights: String,
     /// Who gets it.
-    pub to: RoleName,
+    pub(crate) to: RoleName,
 }
 
 /// The rights of all roles but the owner, who has all.
 #[must_use]
-pub fn grants(schema: &SchemaName, roles: &Roles) -> Vec<Grant> {
+pub(crate) fn grants(schema: &SchemaName, roles: &Roles) -> Vec<Grant> {
     let mut grants = Vec::new();
     let list = |names: Vec<&str>| names.join(", ");
     let (key, folded) =

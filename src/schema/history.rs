@@ -8,21 +8,21 @@ use crate::postgres::SchemaName;
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub(super) struct Record {
     /// Its number.
-    pub version: i32,
+    pub(crate) version: i32,
     /// Its name without the number.
-    pub name: String,
+    pub(crate) name: String,
     /// When, RFC 3339.
-    pub applied_on: String,
+    pub(crate) applied_on: String,
     /// refinery's checksum: `SipHash` of name, number and SQL.
-    pub checksum: String,
+    pub(crate) checksum: String,
     /// The role that applied it. `None` for one applied by another tool.
-    pub applied_by: Option<String>,
+    pub(crate) applied_by: Option<String>,
     /// The program that applied it, with its version.
-    pub applied_with: Option<String>,
+    pub(crate) applied_with: Option<String>,
     /// How long it took, in milliseconds, waits for locks included.
-    pub took_ms: Option<i64>,
+    pub(crate) took_ms: Option<i64>,
     /// The SQL as it was applied: what a changed file is compared with.
-    pub sql: Option<String>,
+    pub(crate) sql: Option<String>,
 }
 
 impl Record {

@@ -7,13 +7,13 @@ use super::sql;
 
 /// A finding.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Finding {
+pub(crate) struct Finding {
     /// squawk's name of the rule, such as `require-concurrent-index-creation`.
-    pub rule: String,
+    pub(crate) rule: String,
     /// The line in the file, from 1.
-    pub line: usize,
+    pub(crate) line: usize,
     /// What is dangerous, and what to do instead.
-    pub says: String,
+    pub(crate) says: String,
 }
 
 /// Rules that do not fit here, each with its reason.
@@ -33,7 +33,7 @@ const LEFT_ASIDE: [(Rule, &str); 5] = [
 
 /// Lints a file as it will be run. Exceptions are named in the file: `-- squawk-ignore rule`.
 #[must_use]
-pub fn lint(text: &str) -> Vec<Finding> {
+pub(crate) fn lint(text: &str) -> Vec<Finding> {
     let left_aside: Vec<Rule> = LEFT_ASIDE.iter().map(|(rule, _)| *rule).collect();
     let mut linter = Linter::with_rules(&[], &left_aside);
     linter.settings.assume_in_transaction = !sql::is_without_transaction(text);

@@ -18,15 +18,15 @@ mod code;
 mod down;
 mod driver;
 mod embedded;
-pub mod files;
+pub(crate) mod files;
 mod granted;
 pub mod grants;
 mod history;
 mod lint;
 mod lock;
-pub mod new;
+pub(crate) mod new;
 mod normal;
-pub mod partitions;
+pub(crate) mod partitions;
 mod plan;
 mod progress;
 mod regrant;
@@ -47,32 +47,31 @@ use sqlx::postgres::PgConnectOptions;
 
 use crate::postgres::{SchemaName, explain};
 
-pub use catalog::Difference;
-pub use down::{Downto, Loss};
-pub use embedded::{EMBEDDED, Migration, in_folder, newest};
-pub use lint::{Finding, lint};
-pub use plan::{Lock, Plan, Planned, Step};
-pub use repair::Repair;
-pub use status::{BackfillProgress, MigrationState, MigrationStatus, Status};
-pub use up::Upgrade;
-pub use verify::Drift;
+pub(crate) use down::{Downto, Loss};
+pub(crate) use embedded::in_folder;
+pub use embedded::{EMBEDDED, Migration, newest};
+pub(crate) use plan::Plan;
+pub(crate) use repair::Repair;
+pub(crate) use status::{MigrationState, Status};
+pub(crate) use up::Upgrade;
+pub(crate) use verify::Drift;
 
 /// How long a migrator waits for another one to end.
-pub const MIGRATOR_TIMEOUT: Duration = Duration::from_mins(5);
+pub(crate) const MIGRATOR_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// The schema of one database, and the migrations that make it.
 #[derive(Debug, Clone)]
 pub struct Schema {
     /// How to connect, straight to PostgreSQL.
-    pub options: PgConnectOptions,
+    pub(crate) options: PgConnectOptions,
     /// Its name.
-    pub name: SchemaName,
+    pub(crate) name: SchemaName,
     /// In order, from version 1, without gaps.
-    pub migrations: Cow<'static, [Migration]>,
+    pub(crate) migrations: Cow<'static, [Migration]>,
     /// How long to wait for another migrator to end.
-    pub migrator_timeout: Duration,
+    pub(crate) migrator_timeout: Duration,
     /// The server where shadow databases may be made, if not that of the database itself.
-    pub shadow: Option<PgConnectOptions>,
+    pub(crate) shadow: Option<PgConnectOptions>,
 }
 
 impl Schema {
@@ -223,9 +222,9 @@ pub enum Error {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
     /// Its file name without `.sql`.
-    pub name: String,
+    pub(crate) name: String,
     /// How long it took, waits for locks included.
-    pub took: Duration,
+    pub(crate) took: Duration,
 }
 
 fn already(applied: &[Applied]) -> String {

@@ -30,7 +30,7 @@ const DOWN_TEXT: &str = "-- Undoes {stem}: what it drops, and whether rows are l
 ///
 /// # Errors
 /// One line that says what to change; nothing is overwritten.
-pub fn create(folder: &Path, name: &str) -> Result<[PathBuf; 2], String> {
+pub(crate) fn create(folder: &Path, name: &str) -> Result<[PathBuf; 2], String> {
     let existing = super::in_folder(folder)?;
     let number = existing.last().map_or(0, |migration| migration.version) + 1;
     let stem = format!("V{number:04}__{}", name.replace([' ', '-'], "_").to_lowercase());

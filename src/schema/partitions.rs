@@ -51,7 +51,7 @@ impl FromRow<'_, PgRow> for Partition {
 ///
 /// # Errors
 /// When PostgreSQL cannot be reached or asked.
-pub async fn list(
+pub(crate) async fn list(
     connection: &mut PgConnection,
     schema: &SchemaName,
 ) -> Result<Vec<Partition>, sqlx::Error> {
@@ -63,7 +63,7 @@ pub async fn list(
 ///
 /// # Errors
 /// When PostgreSQL cannot be reached, or the role does not own the tables.
-pub async fn finish_detach(
+pub(crate) async fn finish_detach(
     connection: &mut PgConnection,
     partition: &Partition,
 ) -> Result<(), sqlx::Error> {
@@ -84,7 +84,7 @@ pub async fn finish_detach(
 ///
 /// # Errors
 /// When PostgreSQL cannot be reached, or the role does not own the tables.
-pub async fn remove(
+pub(crate) async fn remove(
     connection: &mut PgConnection,
     partition: &Partition,
 ) -> Result<(), sqlx::Error> {

@@ -14,54 +14,54 @@ use crate::postgres;
 
 /// What `up` would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Plan {
+pub(crate) struct Plan {
     /// The schema.
-    pub schema: String,
+    pub(crate) schema: String,
     /// The version that it is at.
-    pub version: u32,
+    pub(crate) version: u32,
     /// Whether it was tried on a shadow database; else locks and rewrites are not known.
-    pub tried: bool,
+    pub(crate) tried: bool,
     /// In order.
-    pub migrations: Vec<Planned>,
+    pub(crate) migrations: Vec<Planned>,
 }
 
 /// What one migration would do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Planned {
+pub(crate) struct Planned {
     /// Its file name without `.sql`.
-    pub name: String,
+    pub(crate) name: String,
     /// Whether it is one transaction, or each statement runs by itself.
-    pub transaction: bool,
+    pub(crate) transaction: bool,
     /// Whether a function of the program follows the SQL.
-    pub code: bool,
+    pub(crate) code: bool,
     /// In order.
-    pub statements: Vec<Step>,
+    pub(crate) statements: Vec<Step>,
     /// What the linter says.
-    pub lint: Vec<Finding>,
+    pub(crate) lint: Vec<Finding>,
 }
 
 /// One statement.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Step {
+pub(crate) struct Step {
     /// As it is sent.
-    pub sql: String,
+    pub(crate) sql: String,
     /// The locks that it takes on what was there before the migration, the strongest of each.
-    pub locks: Vec<Lock>,
+    pub(crate) locks: Vec<Lock>,
     /// Tables that it writes anew, whole.
-    pub rewrites: Vec<String>,
+    pub(crate) rewrites: Vec<String>,
 }
 
 /// A lock on a table, an index or a view.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Lock {
+pub(crate) struct Lock {
     /// Which.
-    pub relation: String,
+    pub(crate) relation: String,
     /// As PostgreSQL names it: `AccessExclusiveLock`. See its manual, section "Explicit Locking".
-    pub mode: String,
+    pub(crate) mode: String,
     /// Whether readers or writers wait behind it.
-    pub blocks: Option<&'static str>,
+    pub(crate) blocks: Option<&'static str>,
     /// The size of the live table, partitions and indexes included, in bytes.
-    pub bytes: Option<i64>,
+    pub(crate) bytes: Option<i64>,
 }
 
 /// The modes of locks, the weakest first.
@@ -79,7 +79,7 @@ const MODES: [(&str, Option<&str>); 8] = [
 impl Plan {
     /// What the linter says about all of it.
     #[must_use]
-    pub fn findings(&self) -> usize {
+    pub(crate) fn findings(&self) -> usize {
         self.migrations.iter().map(|migration| migration.lint.len()).sum()
     }
 }
@@ -91,7 +91,7 @@ impl Schema {
     /// # Errors
     /// What `up` would fail with, and a shadow that cannot be reached. Without the right to create
     /// one the plan is the SQL alone.
-    pub async fn plan(&self, to: Option<u32>) -> Result<Plan, Error> {
+    pub(crate) async fn plan(&self, to: Option<u32>) -> Result<Plan, Error> {
         let status = self.status().await?;
         status.check_history()?;
         let to = to.unwrap_or_else(|| self.newest());

@@ -9,17 +9,17 @@ use super::{Error, Migration, Schema, session, sql};
 
 /// A changed file, and what comparing it with what was applied showed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Repair {
+pub(crate) struct Repair {
     /// Its file name without `.sql`.
-    pub name: String,
+    pub(crate) name: String,
     /// The checksum in the history.
-    pub was: String,
+    pub(crate) was: String,
     /// The checksum of the file.
-    pub is: String,
+    pub(crate) is: String,
     /// What was compared, in words.
-    pub compared: String,
+    pub(crate) compared: String,
     /// Whether it was accepted: then the history has the new checksum.
-    pub accepted: bool,
+    pub(crate) accepted: bool,
 }
 
 impl Schema {
@@ -28,7 +28,7 @@ impl Schema {
     ///
     /// # Errors
     /// When PostgreSQL cannot be reached or asked. A refusal is no error: see [`Repair::accepted`].
-    pub async fn repair(&self) -> Result<Vec<Repair>, Error> {
+    pub(crate) async fn repair(&self) -> Result<Vec<Repair>, Error> {
         let mut connection = session::open(&self.options, &self.name).await?;
         self.claim(&mut connection).await?;
         let records = history::read(&mut connection, &self.name).await?;

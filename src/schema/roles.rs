@@ -51,13 +51,13 @@ impl RoleName {
 
     /// The name as SQL takes it.
     #[must_use]
-    pub fn quoted(&self) -> String {
+    pub(crate) fn quoted(&self) -> String {
         quote_ident(&self.0)
     }
 
     /// The bare name.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }

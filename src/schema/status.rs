@@ -8,44 +8,44 @@ use super::{Error, Migration, Schema, session};
 
 /// Which migrations of this binary a database has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Status {
+pub(crate) struct Status {
     /// The schema.
-    pub schema: String,
+    pub(crate) schema: String,
     /// The newest applied version, 0 for none.
-    pub version: u32,
+    pub(crate) version: u32,
     /// The newest version that is known here.
-    pub newest: u32,
+    pub(crate) newest: u32,
     /// Every migration that is known here or was applied, in order.
-    pub migrations: Vec<MigrationStatus>,
+    pub(crate) migrations: Vec<MigrationStatus>,
     /// The backfills that have begun.
-    pub backfills: Vec<BackfillProgress>,
+    pub(crate) backfills: Vec<BackfillProgress>,
 }
 
 /// One migration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct MigrationStatus {
+pub(crate) struct MigrationStatus {
     /// Its number.
-    pub version: u32,
+    pub(crate) version: u32,
     /// Its file name without `.sql`.
-    pub name: String,
+    pub(crate) name: String,
     /// How it stands.
-    pub state: MigrationState,
+    pub(crate) state: MigrationState,
     /// When it was applied, RFC 3339.
-    pub applied_on: Option<String>,
+    pub(crate) applied_on: Option<String>,
     /// The role that applied it.
-    pub applied_by: Option<String>,
+    pub(crate) applied_by: Option<String>,
     /// The program that applied it.
-    pub applied_with: Option<String>,
+    pub(crate) applied_with: Option<String>,
     /// How long that took, in milliseconds.
-    pub took_ms: Option<i64>,
+    pub(crate) took_ms: Option<i64>,
     /// refinery's checksum: of what was applied, else of what would be.
-    pub checksum: String,
+    pub(crate) checksum: String,
 }
 
 /// How a migration stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum MigrationState {
+pub(crate) enum MigrationState {
     /// Applied as it is known here.
     Applied,
     /// Not yet applied.
@@ -60,36 +60,36 @@ pub enum MigrationState {
 
 /// How far a backfill is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, FromRow)]
-pub struct BackfillProgress {
+pub(crate) struct BackfillProgress {
     /// Its name.
-    pub name: String,
+    pub(crate) name: String,
     /// Rows looked at.
-    pub rows_done: i64,
+    pub(crate) rows_done: i64,
     /// Whether nothing is left to do.
-    pub finished: bool,
+    pub(crate) finished: bool,
     /// When its last batch was committed, RFC 3339.
-    pub updated_at: String,
+    pub(crate) updated_at: String,
     /// Why the last try failed.
-    pub last_error: Option<String>,
+    pub(crate) last_error: Option<String>,
 }
 
 impl Status {
     /// The names of the migrations in a state.
     #[must_use]
-    pub fn in_state(&self, state: MigrationState) -> Vec<&str> {
+    pub(crate) fn in_state(&self, state: MigrationState) -> Vec<&str> {
         let lines = self.migrations.iter().filter(|line| line.state == state);
         lines.map(|line| line.name.as_str()).collect()
     }
 
     /// Whether a newer binary has migrated this database.
     #[must_use]
-    pub fn is_newer(&self) -> bool {
+    pub(crate) fn is_newer(&self) -> bool {
         self.version > self.newest
     }
 
     /// Whether everything known here is applied.
     #[must_use]
-    pub fn is_current(&self) -> bool {
+    pub(crate) fn is_current(&self) -> bool {
         self.in_state(MigrationState::Pending).is_empty()
     }
 
@@ -97,7 +97,7 @@ impl Status {
     ///
     /// # Errors
     /// [`Error::Divergent`] or [`Error::Missing`], with the first that is.
-    pub fn check_history(&self) -> Result<(), Error> {
+    pub(crate) fn check_history(&self) -> Result<(), Error> {
         if let Some(name) = self.in_state(MigrationState::Divergent).first() {
             return Err(Error::Divergent((*name).to_owned()));
         }
@@ -113,7 +113,7 @@ impl Schema {
     ///
     /// # Errors
     /// When PostgreSQL cannot be reached or asked.
-    pub async fn status(&self) -> Result<Status, Error> {
+    pub(crate) async fn status(&self) -> Result<Status, Error> {
         let mut connection = session::open_to_read(&self.options).await?;
         let status = async {
             // One transaction, so that a pooler gives it one session.
@@ -133,7 +133,7 @@ impl Schema {
     ///
     /// # Errors
     /// [`Error::Older`], and a history that is not that of ses-reports.
-    pub async fn require(&self) -> Result<Status, Error> {
+    pub(crate) async fn require(&self) -> Result<Status, Error> {
         let status = self.status().await?;
         status.check_history()?;
         if status.is_current() {

@@ -11,11 +11,11 @@ use super::{Applied, Error, Schema, Status, history, lock, session};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upgrade {
     /// How the database stands now.
-    pub status: Status,
+    pub(crate) status: Status,
     /// What was applied.
-    pub applied: Vec<Applied>,
+    pub(crate) applied: Vec<Applied>,
     /// The roles that were given their rights again.
-    pub granted: Vec<String>,
+    pub(crate) granted: Vec<String>,
 }
 
 impl Schema {

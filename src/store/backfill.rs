@@ -6,23 +6,23 @@ use super::{Error, Store};
 
 /// A batch that was committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Batch {
+pub(crate) struct Batch {
     /// The backfill.
-    pub name: String,
+    pub(crate) name: String,
     /// Rows that the batch looked at.
-    pub rows: i64,
+    pub(crate) rows: i64,
     /// Whether nothing is left to do.
-    pub is_last: bool,
+    pub(crate) is_last: bool,
 }
 
 /// A batch that failed; the next one begins where it began.
 #[derive(Debug, thiserror::Error)]
 #[error("backfill {name}: {source}")]
-pub struct Failed {
+pub(crate) struct Failed {
     /// The backfill; empty if none was begun.
-    pub name: String,
+    pub(crate) name: String,
     /// Why.
-    pub source: Error,
+    pub(crate) source: Error,
 }
 
 impl Store {
@@ -31,7 +31,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Failed`], which is written down beside the backfill where that is possible.
-    pub async fn backfill(&self, rows: i32) -> Result<Option<Batch>, Failed> {
+    pub(crate) async fn backfill(&self, rows: i32) -> Result<Option<Batch>, Failed> {
         let mut name = String::new();
         match self.next_batch(rows, &mut name).await {
             Ok(batch) => Ok(batch),

@@ -18,17 +18,17 @@ const FETCH: usize = 1_000;
 
 /// The three given tables, in a schema that ses-reports does not own.
 #[derive(Debug)]
-pub struct HandMadeTables {
+pub(crate) struct HandMadeTables {
     connection: PgConnection,
     schema: SchemaName,
 }
 
 /// A detail, and the report that it belongs to, if there is one.
-pub type DetailAndReport = (Map<String, Value>, Option<Map<String, Value>>);
+pub(crate) type DetailAndReport = (Map<String, Value>, Option<Map<String, Value>>);
 
 /// The rows of one table, a thousand at a time, as they were when it was opened.
 #[derive(Debug)]
-pub struct Rows<'c> {
+pub(crate) struct Rows<'c> {
     transaction: Transaction<'c, Postgres>,
 }
 
@@ -37,7 +37,7 @@ impl HandMadeTables {
     ///
     /// # Errors
     /// When PostgreSQL cannot be reached.
-    pub async fn connect(
+    pub(crate) async fn connect(
         options: &PgConnectOptions,
         schema: SchemaName,
     ) -> Result<Self, sqlx::Error> {
@@ -52,7 +52,7 @@ impl HandMadeTables {
     ///
     /// # Errors
     /// When PostgreSQL cannot be asked.
-    pub async fn report_types(&mut self) -> Result<Vec<(String, String)>, sqlx::Error> {
+    pub(crate) async fn report_types(&mut self) -> Result<Vec<(String, String)>, sqlx::Error> {
         let sql = format!(
             "-- ses-reports: read report types made by hand
             SELECT id::text, report_name::text FROM {} WHERE id IS NOT NULL AND report_name IS NOT NULL",
@@ -65,7 +65,7 @@ impl HandMadeTables {
     ///
     /// # Errors
     /// When PostgreSQL cannot be asked.
-    pub async fn counts(&mut self) -> Result<(i64, i64), sqlx::Error> {
+    pub(crate) async fn counts(&mut self) -> Result<(i64, i64), sqlx::Error> {
         let sql = format!(
             "-- ses-reports: count rows made by hand
             SELECT (SELECT count(*) FROM {}), (SELECT count(*) FROM {})",
@@ -79,7 +79,7 @@ impl HandMadeTables {
     ///
     /// # Errors
     /// When PostgreSQL cannot be asked.
-    pub async fn count_ours(&mut self, ours: &SchemaName) -> Result<u64, sqlx::Error> {
+    pub(crate) async fn count_ours(&mut self, ours: &SchemaName) -> Result<u64, sqlx::Error> {
         let sql = format!(
             "-- ses-reports: count reports\nSELECT count(*) FROM {}.aws_reports",
             ours.quoted()
@@ -93,7 +93,7 @@ impl HandMadeTables {
     ///
     /// # Errors
     /// When PostgreSQL cannot be asked.
-    pub async fn reports(&mut self) -> Result<Rows<'_>, sqlx::Error> {
+    pub(crate) async fn reports(&mut self) -> Result<Rows<'_>, sqlx::Error> {
         let sql = format!(
             "-- ses-reports: read reports made by hand\nSELECT row_to_json(r)::text, NULL FROM {} AS r",
             self.table("aws_reports")
@@ -105,7 +105,7 @@ impl HandMadeTables {
     ///
     /// # Errors
     /// When PostgreSQL cannot be asked.
-    pub async fn details(&mut self) -> Result<Rows<'_>, sqlx::Error> {
+    pub(crate) async fn details(&mut self) -> Result<Rows<'_>, sqlx::Error> {
         let sql = format!(
             // Not jsonb, which refuses what json and text hold: NUL escapes.
             "-- ses-reports: read details made by hand
@@ -135,7 +135,7 @@ impl HandMadeTables {
     ///
     /// # Errors
     /// When PostgreSQL cannot be asked, or refuses.
-    pub async fn finish(&mut self, ours: &SchemaName, rows: u64) -> Result<(), sqlx::Error> {
+    pub(crate) async fn finish(&mut self, ours: &SchemaName, rows: u64) -> Result<(), sqlx::Error> {
         let sql = format!(
             "-- ses-reports: note that tables made by hand are adopted
             INSERT INTO {}.aws_report_backfill (name, rows_done, finished_at) VALUES ('baseline', $1, now())
@@ -155,7 +155,10 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::write`].
-    pub async fn keep_created_at(&self, was: &[(Uuid, OffsetDateTime)]) -> Result<(), Error> {
+    pub(crate) async fn keep_created_at(
+        &self,
+        was: &[(Uuid, OffsetDateTime)],
+    ) -> Result<(), Error> {
         let sql = format!(
             "-- ses-reports: keep when reports were made
             UPDATE {}.aws_reports AS held SET created_at = was.created_at
@@ -178,7 +181,7 @@ impl Rows<'_> {
     ///
     /// # Errors
     /// When PostgreSQL cannot be asked.
-    pub async fn next(&mut self) -> Result<Vec<DetailAndReport>, sqlx::Error> {
+    pub(crate) async fn next(&mut self) -> Result<Vec<DetailAndReport>, sqlx::Error> {
         let fetch =
             format!("-- ses-reports: fetch rows made by hand\nFETCH FORWARD {FETCH} FROM legacy");
         let rows: Vec<(String, Option<String>)> = sqlx::query_as(AssertSqlSafe(fetch))

@@ -20,29 +20,32 @@ const NAMED: usize = 100;
 
 /// What a check found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Check {
+pub(crate) struct Check {
     /// Reports that were looked at.
-    pub reports: u64,
+    pub(crate) reports: u64,
     /// Reports that are not the fold of their details, and details that have no report.
-    pub doubtful: u64,
+    pub(crate) doubtful: u64,
     /// The first hundred of them.
-    pub first: Vec<Doubt>,
+    pub(crate) first: Vec<Doubt>,
 }
 
 /// A report that is not as its details say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Doubt {
+pub(crate) struct Doubt {
     /// Its id.
-    pub report_id: Uuid,
+    pub(crate) report_id: Uuid,
     /// The columns that differ; `None` for details without a report.
-    pub columns: Option<Vec<String>>,
+    pub(crate) columns: Option<Vec<String>>,
 }
 
 /// Checks all reports and details.
 ///
 /// # Errors
 /// When PostgreSQL cannot be reached or asked.
-pub async fn check(options: &PgConnectOptions, schema: &SchemaName) -> Result<Check, sqlx::Error> {
+pub(crate) async fn check(
+    options: &PgConnectOptions,
+    schema: &SchemaName,
+) -> Result<Check, sqlx::Error> {
     let mut connection = with_fixed_settings(options).connect().await?;
     let statement = |text: &str| text.replace("{schema}", &schema.quoted());
     let (kept, adopted): (Option<OffsetDateTime>, Option<OffsetDateTime>) =

@@ -8,7 +8,7 @@ use super::{Error, Store, Written};
 
 /// What a batch is committed with.
 #[derive(Debug)]
-pub enum Checkpoint<'a> {
+pub(crate) enum Checkpoint<'a> {
     /// The batch alone.
     Nothing,
     /// A part of a replay. [`Error::TakenOver`] when a later run of the same replay has begun,
@@ -20,34 +20,34 @@ pub enum Checkpoint<'a> {
 
 /// Bodies of an archive that follow each other, and what they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
+pub(crate) struct Part {
     /// The replay.
-    pub replay: Uuid,
+    pub(crate) replay: Uuid,
     /// The run of it that we are.
-    pub run: Uuid,
+    pub(crate) run: Uuid,
     /// The file, counted from 0.
-    pub file: i32,
+    pub(crate) file: i32,
     /// The first body, counted from 0 in its file.
-    pub first_body: i64,
+    pub(crate) first_body: i64,
     /// Whether the file ends with it.
-    pub is_last: bool,
+    pub(crate) is_last: bool,
     /// Bodies that hold events.
-    pub with_events: i64,
+    pub(crate) with_events: i64,
     /// Bodies with nothing to store.
-    pub acknowledged: i64,
+    pub(crate) acknowledged: i64,
     /// Bodies that are dead letters.
-    pub dead_letters: i64,
+    pub(crate) dead_letters: i64,
     /// Rows of all events.
-    pub events: i64,
+    pub(crate) events: i64,
 }
 
 /// Dead letters that were decoded again.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Retried<'a> {
+pub(crate) struct Retried<'a> {
     /// They became rows, or there is nothing to store: they go.
-    pub settled: Vec<Uuid>,
+    pub(crate) settled: Vec<Uuid>,
     /// They stay, with today's reason and detail.
-    pub remaining: Vec<(Uuid, &'a str, Option<&'a str>)>,
+    pub(crate) remaining: Vec<(Uuid, &'a str, Option<&'a str>)>,
 }
 
 const CLAIM_REPLAY: &str = "-- ses-reports: claim a replay

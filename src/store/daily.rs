@@ -9,7 +9,7 @@ use super::transaction::Limits;
 use super::{Error, Store};
 
 /// A day of many millions of reports takes its time, and nobody waits for it.
-pub const REFRESH_TIMEOUT: Duration = Duration::from_mins(10);
+pub(crate) const REFRESH_TIMEOUT: Duration = Duration::from_mins(10);
 
 impl Store {
     /// Days whose figures are out of date, the newest first, but for those counted less than
@@ -17,7 +17,7 @@ impl Store {
     ///
     /// # Errors
     /// When PostgreSQL cannot be reached or refuses.
-    pub async fn stale_days(&self, at_most_every: Duration) -> Result<Vec<Date>, Error> {
+    pub(crate) async fn stale_days(&self, at_most_every: Duration) -> Result<Vec<Date>, Error> {
         self.transaction("stale days", async |connection| {
             Ok(sqlx::query_scalar(AssertSqlSafe(self.statements.stale_days.as_str()))
                 .persistent(self.prepared)
@@ -32,7 +32,7 @@ impl Store {
     ///
     /// # Errors
     /// When PostgreSQL cannot be reached or refuses, or it takes more than ten minutes.
-    pub async fn refresh_day(&self, day: Date) -> Result<bool, Error> {
+    pub(crate) async fn refresh_day(&self, day: Date) -> Result<bool, Error> {
         // The snapshot of each statement must be its own: see `aws_report_daily_refresh`.
         self.limited_transaction("refresh a day", Limits::of(REFRESH_TIMEOUT), async |connection| {
             Ok(sqlx::query_scalar(AssertSqlSafe(self.statements.refresh_day.as_str()))

@@ -9,55 +9,55 @@ use super::{Error, Store};
 
 /// Which dead letters: those that all that is set agrees with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Selection {
+pub(crate) struct Selection {
     /// These alone.
-    pub ids: Option<Vec<Uuid>>,
+    pub(crate) ids: Option<Vec<Uuid>>,
     /// How the reason begins.
-    pub reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// How the source begins.
-    pub source: Option<String>,
+    pub(crate) source: Option<String>,
     /// Stored then or later.
-    pub since: Option<OffsetDateTime>,
+    pub(crate) since: Option<OffsetDateTime>,
     /// Stored before.
-    pub until: Option<OffsetDateTime>,
+    pub(crate) until: Option<OffsetDateTime>,
 }
 
 /// A dead letter without its body and what may quote it.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
-pub struct Line {
+pub(crate) struct Line {
     /// Its id.
-    pub id: Uuid,
+    pub(crate) id: Uuid,
     /// When it was stored.
-    pub received_at: OffsetDateTime,
+    pub(crate) received_at: OffsetDateTime,
     /// Why it is one.
-    pub reason: String,
+    pub(crate) reason: String,
     /// Where it came from.
-    pub source: String,
+    pub(crate) source: String,
     /// Bytes of its body.
-    pub bytes: i32,
+    pub(crate) bytes: i32,
 }
 
 /// A dead letter, whole.
 #[derive(Clone, PartialEq, Eq, FromRow)]
-pub struct Letter {
+pub(crate) struct Letter {
     /// Its id.
-    pub id: Uuid,
+    pub(crate) id: Uuid,
     /// When it was stored.
-    pub received_at: OffsetDateTime,
+    pub(crate) received_at: OffsetDateTime,
     /// Why it is one.
-    pub reason: String,
+    pub(crate) reason: String,
     /// What exactly was wrong; may quote the body.
-    pub detail: Option<String>,
+    pub(crate) detail: Option<String>,
     /// Where it came from.
-    pub source: String,
+    pub(crate) source: String,
     /// The SQS `MessageId`, if it came that way.
-    pub sqs_message_id: Option<String>,
+    pub(crate) sqs_message_id: Option<String>,
     /// When it entered the queue.
-    pub sent_at: Option<OffsetDateTime>,
+    pub(crate) sent_at: Option<OffsetDateTime>,
     /// How often SQS had handed it out.
-    pub receive_count: Option<i32>,
+    pub(crate) receive_count: Option<i32>,
     /// As it came.
-    pub body: String,
+    pub(crate) body: String,
 }
 
 impl std::fmt::Debug for Letter {
@@ -127,7 +127,7 @@ impl Store {
     ///
     /// # Errors
     /// When PostgreSQL cannot be reached or refuses.
-    pub async fn list_dead_letters(
+    pub(crate) async fn list_dead_letters(
         &self,
         selection: &Selection,
         most: i64,
@@ -144,7 +144,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::list_dead_letters`].
-    pub async fn next_dead_letters(
+    pub(crate) async fn next_dead_letters(
         &self,
         selection: &Selection,
         behind: Option<(OffsetDateTime, Uuid)>,
@@ -168,7 +168,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::list_dead_letters`].
-    pub async fn dead_letter_reasons(
+    pub(crate) async fn dead_letter_reasons(
         &self,
         selection: &Selection,
     ) -> Result<Vec<(String, i64)>, Error> {
@@ -184,7 +184,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::list_dead_letters`].
-    pub async fn dead_letters_between(
+    pub(crate) async fn dead_letters_between(
         &self,
         least: Uuid,
         greatest: Uuid,
@@ -205,7 +205,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::list_dead_letters`].
-    pub async fn dead_letters(&self, ids: &[Uuid]) -> Result<Vec<Letter>, Error> {
+    pub(crate) async fn dead_letters(&self, ids: &[Uuid]) -> Result<Vec<Letter>, Error> {
         self.transaction("read dead letters", async |connection| {
             let letters = sqlx::query_as(self.statement(WHOLE))
                 .persistent(self.prepared)
@@ -221,7 +221,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::list_dead_letters`].
-    pub async fn clock(&self) -> Result<OffsetDateTime, Error> {
+    pub(crate) async fn clock(&self) -> Result<OffsetDateTime, Error> {
         self.transaction("clock", async |connection| {
             let now = sqlx::query_scalar("-- ses-reports: ask the clock\nSELECT clock_timestamp()")
                 .persistent(self.prepared)
@@ -236,7 +236,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::list_dead_letters`].
-    pub async fn delete_dead_letters(&self, ids: &[Uuid]) -> Result<u64, Error> {
+    pub(crate) async fn delete_dead_letters(&self, ids: &[Uuid]) -> Result<u64, Error> {
         self.transaction("delete dead letters", async |connection| {
             let done = sqlx::query(self.statement(REMOVE))
                 .persistent(self.prepared)

@@ -57,7 +57,7 @@ const POOLER: &str = "a pooler loses prepared statements: set PREPARED_STATEMENT
 impl Error {
     /// Whether waiting helps: neither a right nor a table that is missing comes by itself.
     #[must_use]
-    pub fn may_pass(&self) -> bool {
+    pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Unavailable(error) => {
                 !error.as_database_error().and_then(DatabaseError::code).is_some_and(|code| {
@@ -79,7 +79,7 @@ impl Error {
 
     /// Whether it took longer than it may.
     #[must_use]
-    pub fn is_timeout(&self) -> bool {
+    pub(crate) fn is_timeout(&self) -> bool {
         match self {
             Self::Timeout(_) => true,
             // Query canceled: by `statement_timeout`.
@@ -92,7 +92,7 @@ impl Error {
     /// that takes too long or too much memory, an internal error, a server process that crashes. `None` for
     /// errors that no value causes.
     #[must_use]
-    pub fn suspected_refusal(&self) -> Option<Refusal> {
+    pub(crate) fn suspected_refusal(&self) -> Option<Refusal> {
         match self {
             Self::Timeout(_) => {
                 Some(Refusal { code: codes::QUERY_CANCELED.to_owned(), message: self.to_string() })
@@ -118,7 +118,7 @@ impl Error {
     /// What keeps a worker from writing, for those who ask from outside. Of a refusal it repeats
     /// PostgreSQL's own words, so it is for errors of rows that hold nothing of a message.
     #[must_use]
-    pub fn reason(&self) -> String {
+    pub(crate) fn reason(&self) -> String {
         match self {
             Self::Pooler(_) => POOLER.to_owned(),
             Self::Refused(Refusal { code, message }) => {
@@ -138,20 +138,20 @@ fn code_of(error: &sqlx::Error) -> Option<String> {
 #[derive(Debug, Clone)]
 pub struct Refusal {
     /// Five characters, such as `22P05`.
-    pub code: String,
+    pub(crate) code: String,
     /// PostgreSQL's message. It may quote values: it is stored with the dead letter, never logged.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 /// A violated constraint, without the values that violate it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
     /// Five characters, such as `23502`.
-    pub code: String,
+    pub(crate) code: String,
     /// The constraint or, for a `NOT NULL`, the column.
-    pub constraint: Option<String>,
+    pub(crate) constraint: Option<String>,
     /// The table, a partition perhaps.
-    pub table: Option<String>,
+    pub(crate) table: Option<String>,
 }
 
 impl fmt::Display for Violation {

@@ -39,7 +39,7 @@ pub struct Removed {
 ///
 /// # Errors
 /// When PostgreSQL cannot be reached or refuses; then nothing of the batch is removed.
-pub async fn remove_reports(
+pub(crate) async fn remove_reports(
     connection: &mut PgConnection,
     before: Date,
     most: u32,
@@ -81,7 +81,7 @@ DELETE FROM aws_reports WHERE id = ANY($1)",
 ///
 /// # Errors
 /// When PostgreSQL cannot be reached or refuses; then nothing of the batch is removed.
-pub async fn remove_dead_letters(
+pub(crate) async fn remove_dead_letters(
     connection: &mut PgConnection,
     days: u16,
     most: u32,
@@ -106,7 +106,10 @@ pub async fn remove_dead_letters(
 ///
 /// # Errors
 /// When PostgreSQL cannot be reached or refuses.
-pub async fn remove_replays(connection: &mut PgConnection, days: u16) -> Result<u64, sqlx::Error> {
+pub(crate) async fn remove_replays(
+    connection: &mut PgConnection,
+    days: u16,
+) -> Result<u64, sqlx::Error> {
     let removed = sqlx::query(
         "-- ses-reports: remove old replays
         WITH old AS (

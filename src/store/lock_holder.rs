@@ -24,7 +24,7 @@ impl Store {
     ///
     /// # Errors
     /// When PostgreSQL cannot be asked.
-    pub async fn lock_holder(&self, rows: &[&EventRow]) -> Result<Option<String>, Error> {
+    pub(crate) async fn lock_holder(&self, rows: &[&EventRow]) -> Result<Option<String>, Error> {
         let pid = AtomicI32::new(0);
         let limits = Limits::of(self.timeout).lock(WAIT).watched(&pid);
         let look = async {

@@ -7,7 +7,7 @@ mod checkpoint;
 mod daily;
 mod dead_letters;
 mod error;
-pub mod expire;
+pub(crate) mod expire;
 mod lock_holder;
 pub mod partitions;
 mod replay;
@@ -24,15 +24,15 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{AssertSqlSafe, PgPool};
 use time::Date;
 
-pub use backfill::{Batch, Failed};
-pub use baseline::{DetailAndReport, HandMadeTables, Rows};
-pub use check::{Check, Doubt, check};
-pub use checkpoint::{Checkpoint, Part, Retried};
-pub use daily::REFRESH_TIMEOUT;
-pub use dead_letters::{Letter, Line, Selection};
-pub use error::{Error, Refusal, Violation};
-pub use replay::{Begun, Done, Sums};
-pub use write::{DeadLetter, Written};
+pub(crate) use baseline::HandMadeTables;
+pub(crate) use check::{Check, check};
+pub(crate) use checkpoint::{Checkpoint, Part, Retried};
+pub(crate) use daily::REFRESH_TIMEOUT;
+pub(crate) use dead_letters::{Letter, Line, Selection};
+pub use error::Error;
+pub(crate) use error::{Refusal, Violation};
+pub(crate) use replay::{Done, Sums};
+pub(crate) use write::{DeadLetter, Written};
 
 use crate::batch::Kept;
 use crate::postgres::SchemaName;
@@ -117,7 +117,7 @@ impl Store {
 
     /// How long a transaction may take.
     #[must_use]
-    pub fn timeout(&self) -> Duration {
+    pub(crate) fn timeout(&self) -> Duration {
         self.timeout
     }
 
@@ -126,7 +126,7 @@ impl Store {
     ///
     /// # Errors
     /// When PostgreSQL cannot be reached or refuses.
-    pub async fn learn_kept(&self) -> Result<(), Error> {
+    pub(crate) async fn learn_kept(&self) -> Result<(), Error> {
         let rows: Vec<(String, Date)> = self
             .transaction("learn what is kept", async |connection| {
                 Ok(sqlx::query_as(AssertSqlSafe(self.statements.kept.as_str()))
@@ -145,7 +145,7 @@ impl Store {
     ///
     /// # Errors
     /// When PostgreSQL cannot be reached, or a lock on the parent is not available.
-    pub async fn create_months(&self, months: &[Date]) -> Result<usize, Error> {
+    pub(crate) async fn create_months(&self, months: &[Date]) -> Result<usize, Error> {
         let limits = Limits::of(self.timeout).lock(LOCK_TIMEOUT);
         let mut created = 0;
         for month in months {

@@ -7,7 +7,7 @@ use crate::batch::month_of;
 use crate::postgres::SchemaName;
 
 /// How many months beyond the current one are created ahead.
-pub const MONTHS_AHEAD: u16 = 3;
+pub(crate) const MONTHS_AHEAD: u16 = 3;
 
 /// How a month stands after [`ensure`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,14 +51,14 @@ pub async fn ensure(
 
 /// A month (its first day) and as many after it.
 #[must_use]
-pub fn months_from(now: OffsetDateTime, ahead: u16) -> Vec<Date> {
+pub(crate) fn months_from(now: OffsetDateTime, ahead: u16) -> Vec<Date> {
     let month = month_of(now);
     (0..=i32::from(ahead)).map(|later| months_later(month, later)).collect()
 }
 
 /// The months that must exist at a time: its own and the next [`MONTHS_AHEAD`].
 #[must_use]
-pub fn months_ahead(now: OffsetDateTime) -> Vec<Date> {
+pub(crate) fn months_ahead(now: OffsetDateTime) -> Vec<Date> {
     months_from(now, MONTHS_AHEAD)
 }
 

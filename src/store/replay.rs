@@ -7,46 +7,46 @@ use super::{Error, Store};
 
 /// A committed part: bodies of one file that follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, sqlx::FromRow)]
-pub struct Done {
+pub(crate) struct Done {
     /// The file, counted from 0.
-    pub file: i32,
+    pub(crate) file: i32,
     /// Its first body, counted from 0 in the file.
-    pub first_body: i64,
+    pub(crate) first_body: i64,
     /// How many there are.
-    pub bodies: i64,
+    pub(crate) bodies: i64,
     /// Whether the file ends with it.
-    pub is_last: bool,
+    pub(crate) is_last: bool,
 }
 
 /// A replay that this run may go on with.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Begun {
+pub(crate) struct Begun {
     /// What earlier runs have committed, in order.
-    pub done: Vec<Done>,
+    pub(crate) done: Vec<Done>,
     /// What became of that.
-    pub sums: Sums,
+    pub(crate) sums: Sums,
 }
 
 /// What became of the bodies of a replay. `bodies` is the sum of `with_events`, `acknowledged` and
 /// `dead_letters`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, sqlx::FromRow)]
-pub struct Sums {
+pub(crate) struct Sums {
     /// Bodies that were read.
-    pub bodies: i64,
+    pub(crate) bodies: i64,
     /// Bodies that hold events.
-    pub with_events: i64,
+    pub(crate) with_events: i64,
     /// Bodies with nothing to store.
-    pub acknowledged: i64,
+    pub(crate) acknowledged: i64,
     /// Bodies that are dead letters,
-    pub dead_letters: i64,
+    pub(crate) dead_letters: i64,
     /// and how many of them were not there.
-    pub new_dead_letters: i64,
+    pub(crate) new_dead_letters: i64,
     /// Detail rows that were not there.
-    pub new_events: i64,
+    pub(crate) new_events: i64,
     /// Detail rows that were there.
-    pub known_events: i64,
+    pub(crate) known_events: i64,
     /// Rows that were not stored, because they are no longer kept.
-    pub expired_events: i64,
+    pub(crate) expired_events: i64,
 }
 
 const HOLD: &str = "-- ses-reports: hold a replay
@@ -80,7 +80,7 @@ impl Store {
     ///
     /// # Errors
     /// When PostgreSQL cannot be reached or refuses.
-    pub async fn begin_replay(
+    pub(crate) async fn begin_replay(
         &self,
         id: Uuid,
         source: &str,
@@ -121,7 +121,7 @@ impl Store {
     ///
     /// # Errors
     /// When PostgreSQL cannot be reached or refuses.
-    pub async fn replay_sums(&self, id: Uuid) -> Result<Sums, Error> {
+    pub(crate) async fn replay_sums(&self, id: Uuid) -> Result<Sums, Error> {
         self.transaction("sum a replay", async |connection| {
             let sums = self.sums(connection, id).await?;
             Ok(sums)
@@ -133,7 +133,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::TakenOver`] when a later run has begun; otherwise as [`Store::replay_sums`].
-    pub async fn finish_replay(&self, id: Uuid, run: Uuid) -> Result<Sums, Error> {
+    pub(crate) async fn finish_replay(&self, id: Uuid, run: Uuid) -> Result<Sums, Error> {
         self.transaction("finish a replay", async |connection| {
             let sums = self.sums(connection, id).await?;
             let done = sqlx::query(self.statement(FINISH))

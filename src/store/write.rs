@@ -16,21 +16,21 @@ use crate::row::{EventRow, ReportRow};
 #[derive(Debug, Clone)]
 pub struct DeadLetter<'a> {
     /// See [`crate::decode::identity::dead_letter_id`].
-    pub id: Uuid,
+    pub(crate) id: Uuid,
     /// The SQS body, whole.
-    pub body: &'a str,
+    pub(crate) body: &'a str,
     /// One of a small set.
-    pub reason: String,
+    pub(crate) reason: String,
     /// What exactly was wrong.
-    pub detail: Option<String>,
+    pub(crate) detail: Option<String>,
     /// The SQS `MessageId`, if it came that way.
-    pub sqs_message_id: Option<&'a str>,
+    pub(crate) sqs_message_id: Option<&'a str>,
     /// Where it came from: `sqs:QUEUE`, `replay:FILE:LINE` or `baseline`.
-    pub source: &'a str,
+    pub(crate) source: &'a str,
     /// SQS `SentTimestamp`.
-    pub sent_at: Option<OffsetDateTime>,
+    pub(crate) sent_at: Option<OffsetDateTime>,
     /// SQS `ApproximateReceiveCount`.
-    pub receive_count: Option<i32>,
+    pub(crate) receive_count: Option<i32>,
 }
 
 /// What a transaction changed.
@@ -67,7 +67,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::write`], and [`Error::TakenOver`] and [`Error::Already`] as [`Checkpoint`] says.
-    pub async fn write_with(
+    pub(crate) async fn write_with(
         &self,
         rows: &[&EventRow],
         dead_letters: &[DeadLetter<'_>],
@@ -99,7 +99,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::write`].
-    pub async fn write_reports(
+    pub(crate) async fn write_reports(
         &self,
         reports: &[ReportRow],
         dead_letters: &[DeadLetter<'_>],
@@ -112,7 +112,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::write`].
-    pub async fn try_out(
+    pub(crate) async fn try_out(
         &self,
         rows: &[&EventRow],
         dead_letters: &[DeadLetter<'_>],

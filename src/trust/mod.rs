@@ -35,11 +35,11 @@ pub(crate) use pin::{CertificateUrl, Emulator, TopicArn};
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Settings {
     /// The topics that may send; any, if there are none.
-    pub topics: BTreeSet<TopicArn>,
+    pub(crate) topics: BTreeSet<TopicArn>,
     /// What signatures are for.
-    pub verify: Verify,
+    pub(crate) verify: Verify,
     /// Where an emulator keeps its certificates.
-    pub emulator: Option<Emulator>,
+    pub(crate) emulator: Option<Emulator>,
 }
 
 /// What becomes of a message without a good signature of SNS.

@@ -14,25 +14,25 @@ const BACKGROUND_CONNECTIONS: usize = 6;
 #[derive(Debug, Clone)]
 pub(crate) struct WorkerSettings {
     /// The most long polls at once.
-    pub pollers: usize,
+    pub(crate) pollers: usize,
     /// How many transactions write at once.
-    pub writers: usize,
+    pub(crate) writers: usize,
     /// A batch is written as soon as it has this many rows.
-    pub batch_rows: usize,
+    pub(crate) batch_rows: usize,
     /// A batch is written as soon as its message bodies have this many bytes.
-    pub batch_bytes: usize,
+    pub(crate) batch_bytes: usize,
     /// A batch is written as soon as its first message has waited this long.
-    pub batch_linger: Duration,
+    pub(crate) batch_linger: Duration,
     /// The most messages that are held between receive and delete.
-    pub max_in_flight: usize,
+    pub(crate) max_in_flight: usize,
     /// The most bytes of message bodies that are held between receive and delete.
-    pub max_in_flight_bytes: usize,
+    pub(crate) max_in_flight_bytes: usize,
     /// The worker drains and ends once no message has arrived for this long.
-    pub exit_when_idle: Option<Duration>,
+    pub(crate) exit_when_idle: Option<Duration>,
     /// For how long rows are kept, if not for ever.
-    pub retain: Option<Retain>,
+    pub(crate) retain: Option<Retain>,
     /// Which messages are accepted.
-    pub trust: trust::Settings,
+    pub(crate) trust: trust::Settings,
 }
 
 impl WorkerSettings {

@@ -37,23 +37,23 @@ pub(super) struct Stats {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Summary {
     /// Messages received, redeliveries included.
-    pub received: u64,
+    pub(crate) received: u64,
     /// Of those, messages that had been received before.
-    pub redelivered: u64,
+    pub(crate) redelivered: u64,
     /// Detail rows that were new.
-    pub new_details: u64,
+    pub(crate) new_details: u64,
     /// Detail rows that were there already.
-    pub already_known: u64,
+    pub(crate) already_known: u64,
     /// Detail rows that were not stored, because their month or their mail is no longer kept.
-    pub expired: u64,
+    pub(crate) expired: u64,
     /// Messages with nothing to store.
-    pub acknowledged: u64,
+    pub(crate) acknowledged: u64,
     /// Messages stored as dead letters.
-    pub dead_letters: u64,
+    pub(crate) dead_letters: u64,
     /// Messages deleted from the queue.
-    pub deleted: u64,
+    pub(crate) deleted: u64,
     /// Messages that SQS did not delete when asked: they come again.
-    pub not_deleted: u64,
+    pub(crate) not_deleted: u64,
 }
 
 impl fmt::Display for Summary {

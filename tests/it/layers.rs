@@ -82,7 +82,7 @@ fn src() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).expect("the folder can be read") {
         let path = entry.expect("an entry").path();
@@ -308,7 +308,7 @@ fn circles_and_nested_uses_are_found() {
     assert_eq!(found, ["a::self", "a::B", "c", "x::d::E", "h"]);
 }
 
-fn idents(tokens: &[TokenTree], found: &mut BTreeSet<String>) {
+pub(crate) fn idents(tokens: &[TokenTree], found: &mut BTreeSet<String>) {
     for token in tokens {
         match token {
             TokenTree::Group(group) => {

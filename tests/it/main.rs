@@ -46,3 +46,4 @@ mod support;
 mod surroundings;
 mod trust;
 mod versions;
+mod visibility;

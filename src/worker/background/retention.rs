@@ -18,9 +18,9 @@ const AFTER_FAILURE: Duration = Duration::from_mins(1);
 #[derive(Debug, Clone)]
 pub(crate) struct Owner {
     /// How to connect.
-    pub options: PgConnectOptions,
+    pub(crate) options: PgConnectOptions,
     /// The schema that holds the tables.
-    pub schema: SchemaName,
+    pub(crate) schema: SchemaName,
 }
 
 /// Looks every hour, until it is aborted. Of many workers one at a time does it.
