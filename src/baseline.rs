@@ -1,5 +1,6 @@
-//! `migrate baseline`: rows of tables that were created by hand travel the way of events, from decode
-//! on, into ours. Ids are content, so duplicates meet, and an interrupted run is run again.
+//! `migrate baseline`: converts rows of tables that were created by hand. From decode on they take the
+//! same path as events. Ids are computed from content, so duplicates become one row, and an interrupted
+//! run can be repeated.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use crate::store::{DeadLetter, Error, HandMadeTables, Refusal, Store, Written};
 /// How often a long run says where it is.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// The source of a dead letter, and what stands in for its SQS message id.
+/// The source of a dead letter, and the substitute for its SQS message id.
 pub(crate) const SOURCE: &str = "baseline";
 
 /// What became of the rows of one table.
@@ -48,7 +49,7 @@ pub(crate) struct Baseline {
 /// Converts all rows.
 ///
 /// # Errors
-/// When PostgreSQL is away or refuses. Running it again goes on, and changes nothing twice.
+/// When PostgreSQL cannot be reached or refuses. Another run continues, and writes nothing twice.
 pub(crate) async fn convert(
     mut tables: HandMadeTables,
     store: &Store,
@@ -145,8 +146,8 @@ struct Chunk<'r> {
     dead_letters: usize,
 }
 
-/// Writes the rows of a chunk, and as dead letters those that cannot be understood or that PostgreSQL
-/// refuses. Tells how many were new, and how many are dead letters.
+/// Writes the rows of a chunk, and as dead letters those that cannot be decoded or that PostgreSQL
+/// refuses. Returns how many were new, and how many are dead letters.
 async fn write_rows(store: &Store, rows: Vec<HandMade<'_>>) -> Result<(u64, usize), Error> {
     let mut chunk = Chunk { store, new: 0, dead_letters: 0 };
     match Box::pin(ingest(&mut chunk, rows)).await {
@@ -159,7 +160,7 @@ impl<'r> Destination for Chunk<'r> {
     type Item = HandMade<'r>;
 
     fn breaker(&self) -> Option<&Breaker> {
-        // Tables made by hand may well be wrong in the same way in every row.
+        // In tables that were created by hand, every row may have the same defect.
         None
     }
 

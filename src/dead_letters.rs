@@ -23,7 +23,7 @@ const MOST_BYTES: i32 = 8 * 1024 * 1024;
 /// What became of a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Became {
-    /// So many events; it is gone.
+    /// This many events; the dead letter is removed.
     Events(usize),
     /// There is nothing to store; it is gone.
     Acknowledged(Acknowledged),
@@ -61,9 +61,9 @@ struct Tried {
     stays: bool,
 }
 
-/// Tries a selection again, the oldest first, and tells `each` what became of it once that is
-/// committed. Ends early when `stop` is cancelled. What was refused for want of trust stays, unless
-/// it was named by its id or its reason: the person who does that vouches for it.
+/// Tries a selection again, the oldest first, and calls `each` with what became of it once that is
+/// committed. Ends early when `stop` is cancelled. What was refused because it was not trusted
+/// stays, unless it was selected by its id or its reason: the person who does that vouches for it.
 ///
 /// # Errors
 /// When PostgreSQL cannot be reached or refuses; what was told is committed.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::worker::Health;
 
-/// What the probes tell of the process, whichever stage it is in.
+/// What the probes say about the process, at whatever stage it is.
 #[derive(Debug)]
 pub(crate) struct Probes {
     stage: Mutex<Stage>,

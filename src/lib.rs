@@ -4,9 +4,9 @@
 //!
 //! | module | what happens there |
 //! |---|---|
-//! | [`queue`] | a message is received, deleted, given back |
-//! | [`trust`] | its topic and its signature are verified, where the operator asks for that; pure but for fetching certificates |
+//! | [`queue`] | a message is received, and later deleted or given back |
 //! | [`decode`] | its body becomes rows, an acknowledgement or a dead letter; pure |
+//! | [`trust`] | its topic and its signature are verified, where the operator asks for that; pure except for fetching certificates |
 //! | [`row`] | the rows, and the fold that joins the rows of one report; pure |
 //! | [`batch`] | rows of many messages become the columns of one statement; pure |
 //! | [`ingest`] | a batch is written, tried again or bisected, depending on what a failure means |

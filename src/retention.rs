@@ -97,16 +97,16 @@ impl Retention {
     pub async fn begin(options: &PgConnectOptions, schema: &SchemaName) -> Result<Self, Error> {
         let mut connection = session::open(options, schema).await?;
         session::refuse_pooler(&mut connection, options, schema).await?;
-        // No limit on waiting: nobody waits behind a detach that waits.
+        // No limit on waiting: no other session waits behind a detach that waits.
         sqlx::raw_sql(
-            "-- ses-reports: settings of retention
+            "-- ses-reports: set up the session of retention
 SET lock_timeout = 0; SET application_name = 'ses-reports retention'",
         )
         .execute(&mut connection)
         .await?;
         // This is asked first: a role that cannot drop a month must not record that it is gone.
         let is_owner: Option<bool> = sqlx::query_scalar(
-            "-- ses-reports: who owns the details
+            "-- ses-reports: check who owns the details
             SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass('aws_report_detail')",
         )
         .fetch_optional(&mut connection)
@@ -116,7 +116,7 @@ SET lock_timeout = 0; SET application_name = 'ses-reports retention'",
         }
         // Of the session: given back with it, however it ends.
         let elected: bool = sqlx::query_scalar(
-            "-- ses-reports: elect the one that removes
+            "-- ses-reports: elect the process that removes old rows
             SELECT pg_try_advisory_lock(hashtext('ses-reports retention'), hashtext($1))",
         )
         .bind(schema.as_str())
@@ -127,7 +127,7 @@ SET lock_timeout = 0; SET application_name = 'ses-reports retention'",
 
     /// Gives the lock back.
     pub async fn end(self) {
-        // The server notices too if the farewell fails.
+        // If closing fails, the server notices that the session has ended.
         let _ = self.connection.close().await;
     }
 
@@ -163,8 +163,8 @@ SET lock_timeout = 0; SET application_name = 'ses-reports retention'",
         Ok(())
     }
 
-    /// Says that details before a month (its first day) are no longer kept; tells from when on
-    /// they are. Committed before anything is removed, so that no late event comes in between.
+    /// Says that details before a month (its first day) are no longer kept; returns the date
+    /// from which they are. This is committed before anything is removed, so that no late event comes in between.
     ///
     /// # Errors
     /// [`Error::Rights`], or what PostgreSQL says of a month that is yet to come.
@@ -173,10 +173,11 @@ SET lock_timeout = 0; SET application_name = 'ses-reports retention'",
     }
 
     async fn compare_clocks(&mut self, now: OffsetDateTime) -> Result<(), Error> {
-        let of_database: OffsetDateTime =
-            sqlx::query_scalar("-- ses-reports: the database's clock\nSELECT clock_timestamp()")
-                .fetch_one(&mut self.connection)
-                .await?;
+        let of_database: OffsetDateTime = sqlx::query_scalar(
+            "-- ses-reports: read the clock for retention\nSELECT clock_timestamp()",
+        )
+        .fetch_one(&mut self.connection)
+        .await?;
         let skew = (now - of_database).abs();
         if skew > LARGEST_SKEW { Err(Error::Clocks(skew)) } else { Ok(()) }
     }
@@ -184,7 +185,7 @@ SET lock_timeout = 0; SET application_name = 'ses-reports retention'",
     /// Keeps this many whole months before the current one, by the database's clock.
     async fn advance_by_months(&mut self, what: &str, months: u16) -> Result<Date, Error> {
         let month = sqlx::query_scalar(
-            "-- ses-reports: the first month that is kept
+            "-- ses-reports: compute the first month to keep
             SELECT (date_trunc('month', now() AT TIME ZONE 'UTC') - make_interval(months => $1))::date",
         )
         .bind(i32::from(months))
@@ -195,7 +196,7 @@ SET lock_timeout = 0; SET application_name = 'ses-reports retention'",
 
     async fn advance(&mut self, what: &str, month: Date) -> Result<Date, Error> {
         let kept_from = sqlx::query_scalar(
-            "-- ses-reports: advance retention
+            "-- ses-reports: advance the date from which rows are kept
 SELECT aws_report_retention_advance($1, $2)",
         )
         .bind(what)
@@ -205,8 +206,8 @@ SELECT aws_report_retention_advance($1, $2)",
         Ok(kept_from)
     }
 
-    /// Drops the partitions that hold nothing that is kept, the oldest first; tells which. A detach
-    /// that was interrupted, by whomever, is finished first: it bars every other.
+    /// Drops the partitions that hold nothing that is kept, the oldest first; returns their names.
+    /// A detach that was interrupted is finished first, whoever began it, because it blocks every other.
     ///
     /// # Errors
     /// [`Error::Rights`]; what was dropped until then stays dropped.

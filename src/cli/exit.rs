@@ -13,7 +13,7 @@ pub(super) const USAGE: u8 = 2;
 pub(super) const PENDING: u8 = 3;
 /// The history is not that of these migrations.
 pub(super) const DIVERGENT: u8 = 4;
-/// The schema is not what its migrations make.
+/// The schema is not what its migrations create.
 pub(super) const DRIFT: u8 = 5;
 /// A lock could not be obtained.
 pub(super) const LOCKED: u8 = 6;

@@ -46,7 +46,7 @@ variable counts as not set.
 
   ses-reports --migrate-only            prepare the database, as a deploy step
   ses-reports worker --no-migrate       consume the queue
-  ses-reports decode message.json       show what a message would become
+  ses-reports decode message.json       show the events in a message
   ses-reports COMMAND --help            show how to use a command
 
 Exit codes: 0 done; 1 failed; 2 wrong usage or configuration. A failure is one line on standard \
@@ -62,9 +62,9 @@ enum Command {
     Worker(Box<worker::WorkerCommand>),
     /// Show what message bodies decode to, one JSON line each; uses neither a database nor AWS
     Decode(decode::DecodeArgs),
-    /// Write the message bodies of an archive, as if they came from the queue
+    /// Import archived message bodies from files, as if they came from the queue
     Replay(replay::ReplayArgs),
-    /// Drain a dead-letter queue of SQS, as if its messages came from the queue
+    /// Drain the dead-letter queue of SQS, as if its messages came from the queue
     Redrive(redrive::RedriveArgs),
     /// List, show, retry and delete the message bodies that could not be decoded
     #[command(subcommand)]

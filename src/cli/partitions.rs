@@ -143,8 +143,8 @@ async fn drop_before(database: &Database, before: Date, dry_run: bool) -> Result
     Ok((lines, json))
 }
 
-/// What `drop --before` takes: partitions, wholly before the month. Tables that somebody detached
-/// stay.
+/// What `drop --before` takes: partitions that end before the month. Tables that a person has
+/// detached stay.
 fn is_dropped(partition: &Partition, before: Date) -> bool {
     (partition.is_attached || partition.is_pending) && partition.until_day <= before
 }

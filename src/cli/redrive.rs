@@ -34,7 +34,7 @@ pub(super) struct RedriveArgs {
     #[arg(long)]
     quiet: bool,
 
-    /// Print the sums as one JSON object
+    /// Print the totals as one JSON object, whose keys docs/operations.md lists
     #[arg(long)]
     json: bool,
 
@@ -51,8 +51,8 @@ pub(super) struct RedriveArgs {
 const HELP: &str = "\
 Each message is written and then deleted from the dead-letter queue, as a worker does it. A \
 message that is not an event is stored as a dead letter in PostgreSQL, where \
-`ses-reports dead-letters` finds it. The command ends when the queue is empty. It needs the rights of a worker, on \
-that queue too.
+`ses-reports dead-letters` finds it. The command ends when the queue is empty. It needs \
+the rights of a worker in PostgreSQL and on that queue.
 
   ses-reports redrive --from https://sqs.eu-west-1.amazonaws.com/123456789012/ses-reports-dead-letter";
 

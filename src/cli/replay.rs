@@ -19,8 +19,8 @@ use crate::shutdown;
 #[derive(Debug, Clone, Args)]
 #[command(after_help = HELP, max_term_width = 100)]
 pub(super) struct ReplayArgs {
-    /// Files and folders to read. A folder stands for all files in it, in the order of their names, and
-    /// a ZIP archive for its files; `-` is standard input
+    /// Files and folders to read. A folder means all files in it, in the order of their names, and a ZIP
+    /// archive means the files that it contains; `-` is standard input
     #[arg(value_name = "FILE|FOLDER|-", default_value = "-")]
     paths: Vec<PathBuf>,
 
@@ -28,7 +28,8 @@ pub(super) struct ReplayArgs {
     #[arg(long)]
     from_start: bool,
 
-    /// How many transactions write at once
+    /// How many transactions write at once. More are faster while PostgreSQL has CPU to spare; fewer leave
+    /// more of it to workers and queries
     #[arg(long, default_value_t = 3, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=32))]
     at_once: u16,
 
@@ -36,7 +37,7 @@ pub(super) struct ReplayArgs {
     #[arg(long)]
     quiet: bool,
 
-    /// Print the sums as one JSON object
+    /// Print the totals as one JSON object, whose keys docs/operations.md lists
     #[arg(long)]
     json: bool,
 
@@ -50,13 +51,14 @@ pub(super) struct ReplayArgs {
 const HELP: &str = "\
 Bodies may be one per line, one per file, in a JSON array, or concatenated without separators, \
 as Firehose writes them. gzip, ZIP and Snappy are recognised by their content. If a file is not \
-text (zstd, Parquet, tar, UTF-16, ...), nothing of any file is stored, and the exit code is 1. A \
-body that is not an event becomes a dead letter, with its reason. SNS_TOPIC_ARNS and VERIFY_SNS \
+text (zstd, Parquet, tar, UTF-16, ...), nothing from any of the files is stored, and the exit code \
+is 1. Standard input and pipes are checked only as they are read, so what came before may be stored \
+already. A body that is not an event becomes a dead letter, with its reason. SNS_TOPIC_ARNS and VERIFY_SNS \
 do not apply: an archive is your own, so no signature is asked for.
 
-If a run is interrupted, call it again with the same files: it goes on where it was, and its \
-sums count both runs. Standard input always begins from the start. An archive that was replayed \
-to the end can be replayed again, which changes nothing. Workers may run meanwhile. It needs the \
+If a run is interrupted, call it again with the same files: it resumes where it stopped, and \
+its totals cover both runs. Standard input is always read from the start. An archive that was replayed \
+to the end can be replayed again, which changes nothing. Workers may run at the same time. The command needs the \
 rights of the schema's owner or of `ses-reports grants --operator`.
 
   ses-reports replay archive.jsonl.gz
@@ -116,7 +118,7 @@ pub(super) async fn run(args: &ReplayArgs) -> Result<(), Failure> {
         } else {
             "standard input cannot be resumed: give all of it again, which counts nothing twice"
         };
-        let bodies = replayed.sums.bodies;
+        let bodies = replayed.totals.bodies;
         return Err(failed(format!("stopped by a signal: {bodies} bodies are committed; {how}")));
     }
     conclude(args, &replayed)
@@ -129,8 +131,11 @@ fn say(args: &ReplayArgs, replayed: &Replayed) {
 /// What became of it, and the failure if something was left out.
 fn conclude(args: &ReplayArgs, replayed: &Replayed) -> Result<(), Failure> {
     say(args, replayed);
-    let rest =
-        if replayed.sums.bodies == 0 { "nothing is stored" } else { "everything else is replayed" };
+    let rest = if replayed.totals.bodies == 0 {
+        "nothing is stored"
+    } else {
+        "everything else is replayed"
+    };
     match &replayed.problems[..] {
         [] if !replayed.is_finished => Err(failed(
             "the replay ended before everything was written; call it again with the same files",
@@ -156,39 +161,39 @@ async fn show(quiet: bool, all: Option<u64>, progress: &Progress) {
 }
 
 fn lines(replayed: &Replayed) -> String {
-    let sums = &replayed.sums;
+    let totals = &replayed.totals;
     let resumed = match replayed.resumed {
         0 => String::new(),
         resumed => format!(", {resumed} of them in earlier runs"),
     };
     format!(
         "read {} bodies{resumed}: {} with events, {} acknowledged, {} dead letters ({} new, {} already known)\n{} events: {} new, {} already known, {} no longer kept",
-        sums.bodies,
-        sums.with_events,
-        sums.acknowledged,
-        sums.dead_letters,
-        sums.new_dead_letters,
-        sums.dead_letters - sums.new_dead_letters,
-        sums.new_events + sums.known_events + sums.expired_events,
-        sums.new_events,
-        sums.known_events,
-        sums.expired_events,
+        totals.bodies,
+        totals.with_events,
+        totals.acknowledged,
+        totals.dead_letters,
+        totals.new_dead_letters,
+        totals.dead_letters - totals.new_dead_letters,
+        totals.new_events + totals.known_events + totals.expired_events,
+        totals.new_events,
+        totals.known_events,
+        totals.expired_events,
     )
 }
 
 fn as_json(replayed: &Replayed) -> Value {
-    let sums = &replayed.sums;
+    let totals = &replayed.totals;
     json!({
         "finished": replayed.is_finished,
-        "read": sums.bodies,
+        "read": totals.bodies,
         "read_in_earlier_runs": replayed.resumed,
-        "with_events": sums.with_events,
-        "acknowledged": sums.acknowledged,
-        "dead_letters": sums.dead_letters,
-        "new_dead_letters": sums.new_dead_letters,
-        "new_events": sums.new_events,
-        "known_events": sums.known_events,
-        "expired_events": sums.expired_events,
+        "with_events": totals.with_events,
+        "acknowledged": totals.acknowledged,
+        "dead_letters": totals.dead_letters,
+        "new_dead_letters": totals.new_dead_letters,
+        "new_events": totals.new_events,
+        "known_events": totals.known_events,
+        "expired_events": totals.expired_events,
         "problems": replayed.problems,
     })
 }

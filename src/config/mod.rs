@@ -1,5 +1,5 @@
 //! The settings that several commands share: flags with environment variables of the same name,
-//! checked once. What only one command takes stands beside that command, in `cli/`.
+//! checked once. The flags of one command are beside that command, in `cli/`.
 
 mod database;
 mod events;

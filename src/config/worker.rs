@@ -33,13 +33,13 @@ pub(crate) struct WorkerArgs {
     #[arg(long, env, value_name = "MONTHS", value_parser = clap::value_parser!(u16).range(1..=1200))]
     pub(crate) retain_details: Option<u16>,
 
-    /// How many whole months of reports to keep before the current one: at least as many as of
-    /// details. Older reports are removed. Without it, all are kept
+    /// How many whole months of reports to keep before the current one: at least as
+    /// many as `RETAIN_DETAILS`, which is required. Older reports are removed. Without it, all are kept
     #[arg(long, env, value_name = "MONTHS", value_parser = clap::value_parser!(u16).range(1..=1200))]
     pub(crate) retain_reports: Option<u16>,
 
-    /// How many days to keep dead letters, which hold whole messages with their addresses, and the notes
-    /// of finished replays. Older ones are removed. Without it, all are kept
+    /// How many days to keep dead letters, which hold whole messages with their addresses. The totals of
+    /// a finished replay are kept as long. Without it, all are kept
     #[arg(long, env, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=36_500))]
     pub(crate) retain_dead_letters: Option<u16>,
 
@@ -119,8 +119,8 @@ impl WorkerArgs {
         Ok((url.to_owned(), settings))
     }
 
-    /// Details are never kept longer than their reports, without which nobody could tell whose they
-    /// are.
+    /// Details are never kept longer than their reports, because only the report says which message and
+    /// recipient they belong to.
     fn retain(&self) -> Result<Option<Retain>, Wrong> {
         match (self.retain_details, self.retain_reports) {
             (None, Some(_)) => Err(Wrong::new(

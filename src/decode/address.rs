@@ -1,7 +1,7 @@
 //! The one form in which recipients are compared.
 //!
 //! SES passes on what other systems wrote: display names, comments, the types of delivery reports,
-//! groups, quotes that were escaped once too often, characters that nobody sees. All of that goes. The
+//! groups, quotes that were escaped once too often, invisible characters. All of that is removed. The
 //! SQL function `aws_report_address` does the same, step by step; an integration test compares them.
 
 use super::domain;
@@ -121,7 +121,7 @@ fn parts(text: &str) -> Vec<&str> {
 }
 
 /// Of the stretches between angle brackets the first after a `<` that holds an `@`, else the first
-/// before one, else what stands in the brackets.
+/// before one, else what is inside the brackets.
 fn segment<'p, 't>(parts: &'p [&'t str]) -> Option<&'p [&'t str]> {
     let is_bracket = |part: &&str| *part == "<" || *part == ">";
     let opened = parts.iter().position(|part| *part == "<");
@@ -158,7 +158,7 @@ fn without_blanks_around_at<'t>(parts: &[&'t str]) -> Vec<&'t str> {
     kept
 }
 
-/// The first word that holds an `@`, less what stands before a type or a group, less what trails.
+/// The first word that holds an `@`, without the type or group before it, and without what follows it.
 fn addr_spec(parts: &[&str]) -> String {
     let mut words = parts.split(|part| *part == " ");
     let word = words.find(|word| word.contains(&"@")).unwrap_or(parts);

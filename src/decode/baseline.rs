@@ -1,4 +1,4 @@
-//! Rows of tables that somebody has created by hand, converted to rows of ses-reports.
+//! Rows of tables that were created by hand, converted to rows of ses-reports.
 //!
 //! A row comes as JSON, whatever the types of its columns: numbers, strings and times as PostgreSQL's
 //! `to_jsonb` writes them. Times without an offset are UTC.
@@ -169,7 +169,7 @@ fn time(row: &Row, column: &str) -> Option<OffsetDateTime> {
     timestamp::parse(&text(row, column)?)
 }
 
-/// `json`, `jsonb`, or JSON in a text column; anything else stands under `legacy`.
+/// `json`, `jsonb`, or JSON in a text column; anything else is kept under `legacy`.
 fn other_info(row: &Row) -> Map<String, Value> {
     let value = match row.get("other_info") {
         Some(Value::String(text)) => {

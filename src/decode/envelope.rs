@@ -276,7 +276,7 @@ mod tests {
         ids
     }
 
-    /// What stands in a body that holds no event, or why nothing does.
+    /// What a body without an event is, or why it cannot be read.
     fn control(body: &str) -> Result<Vec<Acknowledged>, Reason> {
         let mut controls = Vec::new();
         open(body, None, |letter| {

@@ -20,10 +20,10 @@ use crate::row::{AUTO_REPLY, Bounce, Milestone};
 
 /// SES opened on 2011-01-25; an older event has a broken clock.
 pub(super) const EARLIEST: OffsetDateTime = datetime!(2011-01-01 00:00:00 UTC);
-/// How far another clock may be ahead of ours.
+/// How far another clock may be ahead of the clock of this machine.
 pub(super) const MOST_AHEAD: Duration = Duration::days(2);
 
-/// What an event says, whomever it concerns.
+/// What an event says, for all of its recipients.
 pub(super) struct Event<'a> {
     pub(super) whole: &'a Object<'a>,
     pub(super) kind: Kind,
@@ -97,7 +97,7 @@ impl<'a> Own<'a> {
     fn of(event: &'a Object<'a>, kind: &Kind) -> Option<Self> {
         let wanted = kind.object_key();
         let objects = || event.iter().filter(|(key, value)| *key != "mail" && value.is_object());
-        // Of several spellings the first by name, wherever it stands.
+        // Of several spellings, the first in alphabetical order, wherever it is in the list.
         let named =
             objects().filter(|(key, _)| kind::folded(key) == wanted).min_by_key(|(key, _)| *key);
         let (key, _) = named.or_else(|| {
@@ -145,7 +145,7 @@ impl<'a> Facts<'a> {
     }
 
     /// The bounce of a recipient. SES takes answers of people and of their out-of-office programs for
-    /// bounces of Transient/General; what tells them from others is that no server said anything.
+    /// bounces of Transient/General; the difference is that no server has said anything.
     pub(super) fn bounce_of(&self, recipient: &Recipient<'_>) -> Option<Bounce> {
         let mut bounce = self.bounce.clone()?;
         let is_general =

@@ -111,7 +111,7 @@ fn clock_of(message_id: &str) -> Option<[u8; 6]> {
     Some([millis[2], millis[3], millis[4], millis[5], millis[6], millis[7]])
 }
 
-/// RFC 9562 section 5.8: 48 leading bits of ours, version 8, then the hash's bytes 6 to 15 less the
+/// RFC 9562 section 5.8: 48 leading bits that we choose, version 8, then the hash's bytes 6 to 15 less the
 /// version and variant bits.
 fn uuid(lead: [u8; 6], hash: &[u8; 32]) -> Uuid {
     let mut bytes = [0; 16];

@@ -1,5 +1,5 @@
-//! JSON that stays text: values are slices of the body, split into fields and items only where
-//! somebody looks, and strings are copied only where they hold escapes.
+//! JSON that stays text: values are slices of the body, split into fields and items only when
+//! they are read, and strings are copied only where they hold escapes.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -82,7 +82,7 @@ impl<'a> Json<'a> {
     }
 }
 
-/// The fields of an object, in the order in which they stand. Of fields of one name the last counts,
+/// The fields of an object, in the order of the text. If several have the same name, the last one counts,
 /// as for PostgreSQL's `jsonb`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Object<'a>(Vec<(Cow<'a, str>, Json<'a>)>);

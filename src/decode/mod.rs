@@ -70,9 +70,9 @@ pub fn decode(
     }
 }
 
-/// The clock that bounds the events of a message: the later of ours and the one by which SQS dated
-/// the message (`SentTimestamp`). Where ours is behind, it must not make every event one of the
-/// future.
+/// The clock that bounds the events of a message: the later of this machine's clock and the time at
+/// which SQS received the message (`SentTimestamp`). If this machine's clock is behind, events must not
+/// seem to come from the future.
 #[must_use]
 pub(crate) fn latest_clock(
     local: OffsetDateTime,

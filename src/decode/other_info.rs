@@ -64,7 +64,7 @@ impl<'a> CommonInfo<'a> {
         value: Json<'a>,
     ) {
         match (&event.own, event.kind.recipients_key()) {
-            // Each recipient's row holds its own entry; what is nobody's entry stays.
+            // Each recipient's row holds its own entry; what is not an entry stays in all rows.
             (Some(own), Some(list)) if own.key == key => self.fields.object(key, |inner| {
                 for (key, value) in own.fields.iter().filter(|(key, _)| *key != list) {
                     inner.field(key, value);

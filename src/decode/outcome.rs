@@ -29,7 +29,7 @@ impl Outcome {
 /// Messages that belong on the queue and say nothing about a mail that was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acknowledged {
-    /// The plain text that SES publishes whenever an event destination is made.
+    /// The plain text that SES publishes whenever an event destination is created.
     TopicValidation,
     /// SNS `SubscriptionConfirmation` or `UnsubscribeConfirmation`. Their URL is never visited.
     SubscriptionControl,
@@ -77,7 +77,7 @@ impl From<Reason> for Rejection {
     }
 }
 
-/// The reasons for dead letters; their texts stand in `aws_report_dead_letter.reason`.
+/// The reasons for dead letters; their texts are stored in `aws_report_dead_letter.reason`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// Nothing but white space.
@@ -115,7 +115,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// What `crate::trust` refuses: bodies that may well decode, and that nobody vouches for.
+    /// What `crate::trust` refuses: bodies that may be valid events, but whose origin is not proven.
     pub(crate) const OF_TRUST: [Self; 5] =
         [Self::OtherTopic, Self::NoTopic, Self::NotSigned, Self::Forged, Self::Unverifiable];
 }

@@ -19,7 +19,7 @@ const MOST_LOOKED_FOR: usize = 100;
 pub(super) struct Recipients<'a> {
     /// Each once.
     pub(super) named: Vec<Recipient<'a>>,
-    /// Entries of the event's list that name nobody, or somebody again.
+    /// Entries of the event's list that name no recipient, or repeat one.
     pub(super) left_over: Vec<Json<'a>>,
 }
 
@@ -198,7 +198,7 @@ fn without_quotes(address: &str) -> String {
     address.replace(['"', '\\', '\''], "")
 }
 
-/// Whether an address stands in a text, and is not only the end or the beginning of another one.
+/// Whether a text contains an address, and not only the end or the beginning of another one.
 fn holds(text: &str, address: &str) -> bool {
     text.match_indices(address).any(|(at, _)| {
         let before = text[..at].chars().next_back();

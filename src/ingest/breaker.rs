@@ -1,4 +1,4 @@
-//! Tells a bad message from a database that refuses many alike. Pure: the clock is passed in.
+//! Distinguishes one bad message from a database that refuses many for the same reason. Pure: the clock is passed in.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};

@@ -68,7 +68,7 @@ pub(crate) trait Destination: Send {
     /// When that ends the whole work.
     fn set_aside(&mut self, item: Self::Item, by: Blocked) -> Result<Option<Self::Item>, Stop>;
 
-    /// Takes an item that belongs to another run by now.
+    /// Takes an item that now belongs to another run.
     fn taken_over(&mut self, item: Self::Item);
 
     /// Waits before the next attempt.
@@ -89,7 +89,7 @@ pub(crate) enum Blocked {
     Lock,
     /// A constraint that is not part of the schema.
     Constraint(Violation),
-    /// PostgreSQL refuses it with this SQLSTATE, and so many others that the messages are probably not to blame.
+    /// PostgreSQL refuses it with this SQLSTATE, and too many others for the messages to be the cause.
     Alike(String),
 }
 

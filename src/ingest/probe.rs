@@ -1,4 +1,4 @@
-//! An event that any database with this schema accepts. Written and rolled back, it tells whether
+//! An event that any database with this schema accepts. Writing it and rolling back shows whether
 //! PostgreSQL refuses a message or refuses everything.
 
 use serde_json::json;

@@ -145,7 +145,7 @@ fn nature() -> impl Strategy<Value = Nature> {
 }
 
 proptest! {
-    /// Each item ends in exactly one place, and in the right one, whatever stands beside it.
+    /// Each item ends in exactly one place, and in the right one, whatever else is in the batch.
     #[test]
     fn only_what_is_an_items_own_makes_it_a_dead_letter(
         natures in proptest::collection::vec(nature(), 0..60),

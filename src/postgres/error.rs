@@ -23,7 +23,7 @@ pub(crate) mod sqlstate {
     pub(crate) const DUPLICATE_PREPARED_STATEMENT: &str = "42P05";
     /// `lock_timeout`, or `NOWAIT`.
     pub(crate) const LOCK_NOT_AVAILABLE: &str = "55P03";
-    /// `statement_timeout`, or somebody who cancelled the statement.
+    /// `statement_timeout`, or a person cancelled the statement.
     pub(crate) const QUERY_CANCELED: &str = "57014";
 }
 

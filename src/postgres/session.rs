@@ -4,7 +4,7 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection, Postgres, Transaction};
 
 /// What the sessions of migrations, of retention and of checks must find, whatever the role, the
-/// database or the server has set: no limit of time, tables that are made where and how migrations ask
+/// database or the server has set: no limit of time, tables that are created where and how migrations ask
 /// for them, and texts that are read in one way. A client that is gone is noticed within a statement.
 const SETTINGS: [(&str, &str); 22] = [
     ("lock_timeout", "0"),

@@ -58,7 +58,7 @@ impl FailedEntry {
 pub(crate) struct Attributes {
     /// Messages that wait, roughly.
     pub(crate) visible: u64,
-    /// Messages that somebody has received and not yet deleted, roughly.
+    /// Messages that a consumer has received and not yet deleted, approximately.
     pub(crate) hidden: u64,
     /// Whether a dead-letter queue is set.
     pub(crate) has_redrive: bool,

@@ -38,7 +38,7 @@ pub(crate) const LONGEST_VISIBILITY: u32 = 43_200;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a receive takes at most.
 pub(crate) const RECEIVE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Ten messages of 1 MiB, the most that SQS takes.
+/// Ten messages of 1 MiB, which is the most that SQS takes in one message.
 const LARGEST_RECEIVE: usize = MOST_PER_CALL * 1024 * 1024;
 /// The AWS settings are not read again more often than this.
 const RENEW_EVERY: Duration = Duration::from_secs(5);
@@ -125,8 +125,8 @@ impl Queue {
         Arc::clone(&self.0.clients.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What an error means. Where SQS does not accept the credentials, the settings are read anew, since the
-    /// SDK reads a file with credentials once: the next calls are made with what it holds now.
+    /// What an error means. Where SQS does not accept the credentials, the settings are read again, because
+    /// the SDK reads a file with credentials only once: the next calls use what the file holds now.
     async fn failed<E, R: 'static>(&self, error: SdkError<E, R>) -> Error
     where
         E: ProvideErrorMetadata + std::error::Error + 'static,

@@ -63,7 +63,7 @@ enum State {
 
 /// How an attempt to read JSON has ended.
 enum Attempt {
-    /// After so many bytes.
+    /// After this many bytes.
     Complete(usize),
     Broken,
     Endless,
@@ -150,7 +150,7 @@ impl<R: Read> Bodies<R> {
         Ok(has_more)
     }
 
-    /// The next byte that is no white space, where it stands.
+    /// The next byte that is not white space; it is not consumed.
     fn next_byte(&mut self) -> io::Result<Option<u8>> {
         loop {
             let blank = self.rest().iter().take_while(|byte| byte.is_ascii_whitespace()).count();
@@ -183,7 +183,7 @@ impl<R: Read> Bodies<R> {
         self.after_value = true;
     }
 
-    /// Whether what stands here is an array of bodies: `[` and then an object, a string or nothing.
+    /// Whether an array of bodies follows: `[` and then an object, a string or nothing.
     fn opens_array(&mut self) -> io::Result<bool> {
         let mut at = 1;
         loop {
@@ -205,7 +205,7 @@ impl<R: Read> Bodies<R> {
         Piece::Body { line, text: text.trim_ascii_end().to_vec() }
     }
 
-    /// One JSON value, or what stands in its place.
+    /// One JSON value, or whatever is in its place.
     fn value(&mut self) -> io::Result<Piece> {
         match self.attempt()? {
             Attempt::Complete(bytes) => Ok(self.take(bytes)),
@@ -299,7 +299,7 @@ impl<R: Read> Bodies<R> {
         Ok(self.take(end))
     }
 
-    /// Passes over the rest of a line, however long.
+    /// Skips the rest of a line, however long.
     fn skip_line(&mut self) -> io::Result<Piece> {
         let line = self.line;
         loop {

@@ -13,7 +13,7 @@ use uuid::{Builder, Uuid};
 use super::format::{self, Content};
 use super::zip::{self, Entry};
 
-/// How much of the start and of the end of a file tells it from others.
+/// How much of the start and of the end of a file identifies it.
 const SAMPLE: u64 = 64 * 1024;
 
 /// Where bodies are read from.
@@ -115,9 +115,9 @@ impl<R: Read> Read for Counted<R> {
     }
 }
 
-/// What the paths name: `-` is standard input, a folder stands for the files in it, those of its
-/// folders among them, in the order of their names. Names that begin with a dot are passed over, as
-/// are links to folders. The beginning of each file is looked at, so that what is no text is known
+/// What the paths name: `-` is standard input, a folder means all files in it and in its
+/// subfolders, in the order of their names. Names that begin with a dot are skipped, and so are links
+/// to folders. The beginning of each file is looked at, so that what is no text is known
 /// before anything is written.
 pub(crate) fn find(paths: &[PathBuf]) -> Found {
     let mut found = Found::default();

@@ -30,7 +30,7 @@ pub(crate) use files::{Found, Source, find, identity};
 
 use crate::decode::Rules;
 use crate::ingest::Breaker;
-use crate::store::{Error, Store, Sums};
+use crate::store::{Error, Store, Totals};
 
 /// What the reader and the writers of a replay share with the display of its progress.
 #[derive(Debug)]
@@ -57,8 +57,8 @@ pub(crate) struct Progress {
 /// What became of a replay.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Replayed {
-    /// What became of its bodies, in this run and in those that it goes on with.
-    pub(crate) sums: Sums,
+    /// What became of its bodies, in this run and in those that it continues.
+    pub(crate) totals: Totals,
     /// Bodies that earlier runs had committed.
     pub(crate) resumed: i64,
     /// Whether all of it is committed.
@@ -89,8 +89,8 @@ pub(crate) struct Settings {
 /// finished.
 ///
 /// # Errors
-/// When PostgreSQL refuses in a way in which waiting does not help, or a later run has taken over. While
-/// it is away it is waited for.
+/// When PostgreSQL refuses for a reason that waiting does not remove, or a later run has taken over. A
+/// PostgreSQL that cannot be reached is waited for.
 pub(crate) async fn run(
     store: Store,
     rules: Rules,
@@ -107,8 +107,8 @@ pub(crate) async fn run(
         name.join(", ") + &if more > 0 { format!(" and {more} more") } else { String::new() };
     let run = random_id();
     let begun = store.begin_replay(id, &name, run, from_start).await?;
-    if begun.sums.bodies > 0 {
-        tracing::info!("resuming: {} bodies are committed already", begun.sums.bodies);
+    if begun.totals.bodies > 0 {
+        tracing::info!("resuming: {} bodies are committed already", begun.totals.bodies);
     }
 
     let shared = Arc::new(Shared {
@@ -149,12 +149,12 @@ pub(crate) async fn run(
     let is_read = !shared.stop.is_cancelled() && all_read(&shared, reading.await);
     let problems = std::mem::take(&mut *shared.problems());
     let is_finished = is_read && problems.is_empty();
-    let sums = if is_finished {
+    let totals = if is_finished {
         shared.store.finish_replay(id, run).await?
     } else {
-        shared.store.replay_sums(id).await?
+        shared.store.replay_totals(id).await?
     };
-    Ok(Replayed { sums, resumed: begun.sums.bodies, is_finished, problems })
+    Ok(Replayed { totals, resumed: begun.totals.bodies, is_finished, problems })
 }
 
 /// Whether all sources were read to their end. A reader that ended by a defect has not read them, and what it

@@ -31,7 +31,7 @@ pub(super) struct Decoded {
     source: String,
 }
 
-/// What stands in for the SQS message id in the id of a dead letter: the same body, wherever it is
+/// The substitute for the SQS message id in the id of a dead letter: the same body, wherever it is
 /// found again, is the same dead letter.
 const ANY_ARCHIVE: &str = "replay";
 

@@ -14,7 +14,7 @@ const SHORTEST_RAW: usize = 128;
 /// How the stream of snappy-java begins. Two version numbers follow.
 pub(super) const JAVA: &[u8] = b"\x82SNAPPY\0";
 const VERSIONS: usize = 8;
-/// A chunk's length has at most so many bytes.
+/// The most bytes that the length of a chunk takes.
 const LENGTH: usize = 5;
 /// The kind of a piece of a chunk that is copied as it is, in the lowest two bits of its tag.
 const LITERAL: u8 = 0;
@@ -104,7 +104,7 @@ impl<R: Read> Chunks<R> {
         Self { input, framing, left: 0, chunk: Vec::new(), taken: 0 }
     }
 
-    /// At most so many bytes, fewer at the end. What is not there takes no memory.
+    /// At most this many bytes, fewer at the end. Memory is taken only for bytes that are there.
     fn bytes(&mut self, most: usize) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
         let most = u64::try_from(most).unwrap_or(u64::MAX);

@@ -106,8 +106,8 @@ pub(super) mod tests {
     pub(in crate::replay) const STORED: CompressionMethod = CompressionMethod::STORE;
     pub(in crate::replay) const DEFLATED: CompressionMethod = CompressionMethod::DEFLATE;
 
-    /// A ZIP archive of files by their names, written as a stream: sizes stand behind each file, and in
-    /// the directory.
+    /// A ZIP archive of files by their names, written as a stream: sizes follow each file, and are
+    /// in the directory.
     pub(in crate::replay) fn zip(files: &[(&str, &[u8])], method: CompressionMethod) -> Vec<u8> {
         let mut written = ZipWriter::new_stream(Vec::new());
         let options = SimpleFileOptions::default().compression_method(method);

@@ -1,7 +1,7 @@
 //! The kinds of events that a report knows, and what SES says of each.
 
-/// The kinds of events whose first occurrence a report keeps in a column of its own (`send_at`,
-/// which every event but two proves, is not among them).
+/// The kinds of events whose first occurrence a report keeps in its own column (`send_at`,
+/// which all but two kinds prove, is not among them).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each is the SES event of that name")]
 pub enum Milestone {
@@ -33,7 +33,7 @@ pub struct Facts {
     pub has_clock: bool,
     /// Whether SES must have sent the mail for this event to exist.
     pub proves_send: bool,
-    /// Whether identity feedback tells of it too, by a `feedbackId`, and cuts its time to the second.
+    /// Whether identity feedback reports it too, with a `feedbackId` and its time cut to the second.
     pub has_feedback: bool,
 }
 

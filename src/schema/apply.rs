@@ -31,7 +31,7 @@ impl Direction<'_> {
 }
 
 /// Runs a migration and keeps the history. What fails in a transaction changes nothing; what fails
-/// outside of one is run again from its start by the next try, which passes over what is there.
+/// outside of one is run again from its start by the next attempt, which skips what is done.
 pub(super) async fn run(
     connection: &mut PgConnection,
     schema: &Schema,

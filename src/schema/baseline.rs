@@ -1,4 +1,4 @@
-//! Makes room for the tables of ses-reports where somebody has created them by hand.
+//! Makes room for the tables of ses-reports where they were created by hand.
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
@@ -52,7 +52,7 @@ const TABLES: [(&str, &[&str]); 3] = [
 
 impl Schema {
     /// Finds the three tables, checks their columns, moves them out of our schema if they are in it,
-    /// and migrates. Tells where they are now; not a row of them is changed.
+    /// and migrates. Returns the schema that holds them now; no row is changed.
     ///
     /// # Errors
     /// [`Error::Failed`] that says what to change, for a schema that ses-reports owns already, or tables that are
@@ -76,7 +76,7 @@ impl Schema {
             SchemaName::new(&format!("{}_legacy", self.name.as_str())).map_err(Error::Failed)?;
         let is_ours = !history::read(connection, &self.name).await?.is_empty();
         if is_ours {
-            // An interrupted baseline goes on with what it had moved, or had left where it was.
+            // An interrupted baseline continues with what it had moved, or had left in place.
             let hand_made = if from == &self.name { &moved } else { from };
             check(connection, hand_made).await.map_err(|error| {
                 Error::Failed(format!(
@@ -103,7 +103,10 @@ impl Schema {
         let mut transaction = connection.begin().await?;
         let target = moved.quoted();
         let all = trees.iter().map(|table| format!("ALTER TABLE {table} SET SCHEMA {target}"));
-        let sql = format!("CREATE SCHEMA {target}; {}", all.collect::<Vec<_>>().join("; "));
+        let sql = format!(
+            "-- ses-reports: move tables to another schema\nCREATE SCHEMA {target}; {}",
+            all.collect::<Vec<_>>().join("; ")
+        );
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(moved)
@@ -115,7 +118,8 @@ async fn check(connection: &mut PgConnection, hand_made: &SchemaName) -> Result<
     let mut missing = Vec::new();
     for (table, columns) in TABLES {
         let there: Vec<String> = sqlx::query_scalar(
-            "SELECT attname::text FROM pg_attribute
+            "-- ses-reports: read the columns of a table
+            SELECT attname::text FROM pg_attribute
             WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped",
         )
         .bind(format!("{}.{table}", hand_made.quoted()))
@@ -146,7 +150,8 @@ async fn trees(
     let mut found = Vec::new();
     for (table, _) in TABLES {
         let tree: Vec<String> = sqlx::query_scalar(
-            "SELECT format('%I.%I', nspname, relname) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+            "-- ses-reports: find the partitions of a table
+            SELECT format('%I.%I', nspname, relname) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
             WHERE pg_class.oid = to_regclass($1)
                 OR pg_class.oid IN (SELECT relid FROM pg_partition_tree(to_regclass($1)) WHERE level > 0)",
         )
@@ -170,7 +175,8 @@ async fn taken(
         .filter(|name| !given.contains(name))
         .collect();
     sqlx::query_scalar(
-        "SELECT relname::text FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relname = ANY ($2)
+        "-- ses-reports: find names that are taken
+        SELECT relname::text FROM pg_class WHERE relnamespace = to_regnamespace($1) AND relname = ANY ($2)
         UNION SELECT proname::text FROM pg_proc WHERE pronamespace = to_regnamespace($1) AND proname = ANY ($2)
         ORDER BY 1",
     )

@@ -33,7 +33,7 @@ pub struct Difference {
     pub(crate) found: Option<String>,
 }
 
-/// What stands for the name of a partition in what belongs to it.
+/// Replaces the name of a partition in the definitions of its indexes and constraints.
 const PARTITION: &str = "<partition>";
 
 /// Reads the catalog. Needs no right to anything but the system's own tables.
@@ -42,7 +42,12 @@ pub(super) async fn read(
     schema: &SchemaName,
 ) -> Result<Catalog, Error> {
     let mut transaction = postgres::begin_read_only(connection).await?;
-    sqlx::raw_sql("SET LOCAL search_path = ''").execute(&mut *transaction).await?;
+    sqlx::raw_sql(
+        "-- ses-reports: clear the search path
+        SET LOCAL search_path = ''",
+    )
+    .execute(&mut *transaction)
+    .await?;
     let rows: Vec<(String, Option<String>, String, String)> =
         sqlx::query_as(include_str!("catalog.sql"))
             .persistent(false)
@@ -64,7 +69,7 @@ pub(super) async fn read(
         .filter(|(kind, .., definition)| kind == "table" && is_partition(definition))
         .map(|(.., name, _)| name.clone())
         .collect();
-    // One whose detach was begun is on its way out, with a constraint that stands in for its bounds.
+    // One whose detach has begun is being removed; a constraint has replaced its bounds.
     let is_pending = |name: &str| {
         rows.iter().any(|(kind, _, table, definition)| {
             kind == "table" && table == name && definition.contains("detach pending")

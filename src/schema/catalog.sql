@@ -1,4 +1,4 @@
--- ses-reports: the catalog of the schema
+-- ses-reports: read the catalog of the schema
 -- Everything in a schema that migrations make: kind, the table or view it belongs to, name, definition.
 -- $1 is the schema's name. The session's search_path is empty, so that every name is qualified.
 WITH extension AS (

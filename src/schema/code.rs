@@ -1,8 +1,8 @@
-//! Migrations that go on in Rust where SQL is not enough.
+//! Migrations that continue in Rust where SQL is not enough.
 //!
-//! A file says so in its header (`-- migrate: code`), and its function stands here under its name.
+//! A file says so in its header (`-- migrate: code`), and this file has its function under its name.
 //! The function runs after the file's SQL: in the same transaction, or, for a file without one, as
-//! often as it takes until it succeeds, so it must pass over what is done.
+//! often as it takes until it succeeds, so it must skip what is done.
 
 use sqlx::PgConnection;
 
@@ -21,9 +21,9 @@ pub(super) async fn run(
     }
 }
 
-/// Builds an index of the detail table, of which only the parent's part is there, on every
-/// partition, without stopping anyone: PostgreSQL does that for a partitioned table only under a
-/// lock that stops writers. Partitions that are made meanwhile have theirs from the parent.
+/// Builds an index of the detail table, which exists only on the parent, on every
+/// partition, without blocking writers: for a partitioned table as a whole PostgreSQL does that only
+/// under a lock that blocks them. Partitions that are created meanwhile get theirs from the parent.
 async fn index_partitions(
     connection: &mut PgConnection,
     schema: &Schema,
@@ -31,7 +31,8 @@ async fn index_partitions(
 ) -> Result<(), Error> {
     let parent = format!("aws_report_detail_{suffix}");
     let partitions: Vec<(String, String)> = sqlx::query_as(
-        "SELECT relname::text, substring(pg_get_indexdef(to_regclass($1)) FROM ' USING .*$')
+        "-- ses-reports: find partitions without an index
+        SELECT relname::text, substring(pg_get_indexdef(to_regclass($1)) FROM ' USING .*$')
         FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
         WHERE inhparent = to_regclass('aws_report_detail') AND NOT inhdetachpending
             AND NOT EXISTS (
@@ -46,10 +47,14 @@ async fn index_partitions(
         let index = format!("{partition}_{suffix}");
         tracing::info!("building {index} ({} of {})", index_number + 1, partitions.len());
         let build = format!(
-            "CREATE INDEX CONCURRENTLY IF NOT EXISTS \"{index}\" ON \"{partition}\"{definition}"
+            "-- ses-reports: build an index of a partition
+            CREATE INDEX CONCURRENTLY IF NOT EXISTS \"{index}\" ON \"{partition}\"{definition}"
         );
         run_alone(connection, schema, &build).await?;
-        let attach = format!("ALTER INDEX \"{parent}\" ATTACH PARTITION \"{index}\"");
+        let attach = format!(
+            "-- ses-reports: attach an index of a partition
+            ALTER INDEX \"{parent}\" ATTACH PARTITION \"{index}\""
+        );
         run_alone(connection, schema, &attach).await?;
     }
     Ok(())

@@ -34,7 +34,7 @@ impl std::fmt::Display for Loss {
 pub(crate) enum Downto {
     /// To this version; 0 undoes everything.
     Version(u32),
-    /// So many migrations.
+    /// This many migrations.
     Steps(u32),
 }
 
@@ -208,7 +208,8 @@ impl Schema {
         }
         let after = tables(&mut transaction, self).await?;
         let touched: Vec<i64> = sqlx::query_scalar(
-            "SELECT relid::bigint FROM pg_stat_xact_user_tables
+            "-- ses-reports: find tables with changed rows
+            SELECT relid::bigint FROM pg_stat_xact_user_tables
             WHERE n_tup_del + n_tup_upd > 0 AND schemaname = $1",
         )
         .bind(self.name.as_str())
@@ -226,12 +227,16 @@ impl Schema {
         condition: &str,
     ) -> Result<Option<i64>, Error> {
         let table = format!("{}.{}", self.name.quoted(), quote_ident(table));
-        let any = format!("SELECT EXISTS (SELECT * FROM {table} WHERE {condition})");
+        let any = format!(
+            "-- ses-reports: find out whether rows would be lost
+            SELECT EXISTS (SELECT * FROM {table} WHERE {condition})"
+        );
         if !sqlx::query_scalar::<_, bool>(AssertSqlSafe(any)).fetch_one(&mut *connection).await? {
             return Ok(None);
         }
         let estimate: i64 = sqlx::query_scalar(
-            "SELECT greatest(sum(reltuples) FILTER (WHERE reltuples > 0), 1)::bigint
+            "-- ses-reports: estimate the rows of a table
+            SELECT greatest(sum(reltuples) FILTER (WHERE reltuples > 0), 1)::bigint
             FROM pg_class WHERE oid IN (SELECT relid FROM pg_partition_tree(to_regclass($1)) WHERE isleaf)
                 OR oid = to_regclass($1)",
         )
@@ -259,7 +264,8 @@ type Tables = BTreeMap<i64, Table>;
 async fn tables(connection: &mut PgConnection, schema: &Schema) -> Result<Tables, Error> {
     type Column = (i64, String, Option<i64>, Option<i64>, i16, String, String);
     let columns: Vec<Column> = sqlx::query_as(
-        "SELECT c.oid::bigint, relname::text, inhparent::bigint, pg_relation_filenode(c.oid)::bigint,
+        "-- ses-reports: list tables and columns
+        SELECT c.oid::bigint, relname::text, inhparent::bigint, pg_relation_filenode(c.oid)::bigint,
             attnum, attname::text, format_type(atttypid, atttypmod)
         FROM pg_class AS c LEFT JOIN pg_inherits ON inhrelid = c.oid
         JOIN pg_attribute ON attrelid = c.oid AND attnum > 0 AND NOT attisdropped

@@ -1,5 +1,5 @@
 //! The rules for the names of migration files. Shared with the build script, which refuses to build
-//! what breaks them: refinery passes over a badly named file with a log line.
+//! what breaks them: refinery only logs that it skips a badly named file.
 
 /// A migration file by its name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,7 +15,7 @@ pub(crate) struct FileName {
 pub(crate) const DOWN: &str = "down";
 
 /// Checks the names of all files in `migrations/` and puts them in order. `README.md`, `checksums`,
-/// hidden files and [`DOWN`] may stand beside them.
+/// hidden files and [`DOWN`] may be beside them.
 ///
 /// # Errors
 /// One line that names the file and says what to change.
@@ -50,7 +50,7 @@ pub(crate) fn in_order(names: impl IntoIterator<Item = String>) -> Result<Vec<Fi
     Ok(files)
 }
 
-/// Checks that each migration has its down script, and that no down script stands alone.
+/// Checks that each migration has its down script, and each down script its migration.
 ///
 /// # Errors
 /// One line that names the file and says what to change.

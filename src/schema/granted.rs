@@ -1,4 +1,4 @@
-//! What the schema's comment remembers of the roles that `ses-reports grants` gave their rights.
+//! What the comment of the schema records about the roles to which `ses-reports grants` gave rights.
 //!
 //! A comment, because it is there before the first migration, needs no right of its own, and goes along
 //! with a dump.
@@ -44,7 +44,7 @@ fn names(roles: &Roles) -> String {
     serde_json::to_string(&names).unwrap_or_default()
 }
 
-/// The statement of plpgsql that remembers the roles. Where nothing is migrated yet they have no rights
+/// The statement of PL/pgSQL that records the roles. Where nothing is migrated yet they have no rights
 /// so far, which is version 0. Other lines of the comment stay.
 pub(super) fn remember(schema: &SchemaName, roles: &Roles) -> String {
     let quoted = schema.quoted();

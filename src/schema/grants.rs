@@ -1,7 +1,7 @@
 //! The rights of the roles: who owns the schema, and who may do what in it.
 //!
 //! [`OBJECTS`] is the whole of it. What a role is not given there it has not: the SQL takes away
-//! everything else first. It is run once; the schema remembers the roles (`granted`), and the migrator
+//! everything else first. It is run once; the schema records the roles (`granted`), and the migrator
 //! gives them their rights again after each migration.
 
 use std::fmt::Write as _;
@@ -159,16 +159,17 @@ pub(crate) fn grants(schema: &SchemaName, roles: &Roles) -> Vec<Grant> {
     grants
 }
 
-/// The SQL that gives the roles their rights. Before the first migration it makes the schema;
-/// rights to what is in it come with the run after that, which the owner may do itself.
+/// The SQL that gives the roles their rights. Before the first migration it creates the schema; the
+/// migrator then gives the rights to what it creates.
 #[must_use]
 pub fn sql(schema: &SchemaName, roles: &Roles) -> String {
     let owner = roles.owner.quoted();
     let mut sql = format!(
-        "-- The rights of ses-reports, for version {} of its schema. Run this before the first migration, as a superuser
--- or as a role that may SET ROLE to the owner. The comment of the schema remembers the roles, and each migration
--- gives them their rights again. All of it is done or nothing, and done again it changes nothing.
--- The roles come first; \\password gives them passwords, which do not belong here.
+        "-- The rights of ses-reports, for version {} of its schema. Run this once, before the first migration or later,
+-- as a superuser or as a role that may SET ROLE to the owner. It records the roles in the comment of the schema, so that
+-- each later migration gives them their rights to what it creates. Either all of it is applied or nothing, and applying
+-- it again changes nothing.
+-- Create the roles first, and set their passwords with \\password:
 ",
         newest()
     );
@@ -177,7 +178,7 @@ pub fn sql(schema: &SchemaName, roles: &Roles) -> String {
     }
     let _ = writeln!(
         sql,
-        "-- Where another role has migrated so far; this takes all that it owns in the database:
+        "-- If another role has run the migrations so far, give its tables to the owner. This moves all that it owns in this database:
 --   REASSIGN OWNED BY that_role TO {owner};
 "
     );

@@ -2,6 +2,7 @@
 
 use sqlx::{AssertSqlSafe, FromRow, PgConnection};
 
+use super::session;
 use crate::postgres::SchemaName;
 
 /// A migration that was applied, as the history has it.
@@ -43,18 +44,13 @@ pub(super) async fn read(
     connection: &mut PgConnection,
     schema: &SchemaName,
 ) -> Result<Vec<Record>, sqlx::Error> {
-    let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
-        // Behind a pooler a named statement may be somebody else's.
-        .persistent(false)
-        .bind(table(schema))
-        .fetch_one(&mut *connection)
-        .await?;
-    if !exists {
+    if !session::has_relation(connection, &table(schema)).await? {
         return Ok(Vec::new());
     }
     // Through JSON, because another tool's history has only refinery's four columns.
     let sql = format!(
-        "SELECT r.* FROM {} AS h, jsonb_to_record(to_jsonb(h)) AS r (version int, name text,
+        "-- ses-reports: read the migration history
+        SELECT r.* FROM {} AS h, jsonb_to_record(to_jsonb(h)) AS r (version int, name text,
             applied_on text, checksum text, applied_by text, applied_with text, took_ms bigint, sql text)
         ORDER BY r.version",
         table(schema)
@@ -69,7 +65,8 @@ pub(super) async fn prepare(
 ) -> Result<(), sqlx::Error> {
     let table = table(schema);
     let sql = format!(
-        "CREATE TABLE IF NOT EXISTS {table} (
+        "-- ses-reports: create the migration history
+        CREATE TABLE IF NOT EXISTS {table} (
             version int PRIMARY KEY, name varchar(255), applied_on varchar(255), checksum varchar(255));
         ALTER TABLE {table}
             ADD COLUMN IF NOT EXISTS applied_by text, ADD COLUMN IF NOT EXISTS applied_with text,
@@ -87,7 +84,8 @@ pub(super) async fn complete(
     took_ms: i64,
 ) -> Result<(), sqlx::Error> {
     let update = format!(
-        "UPDATE {} SET applied_by = session_user, applied_with = $2, took_ms = $3, sql = $4
+        "-- ses-reports: complete the record of a migration
+        UPDATE {} SET applied_by = session_user, applied_with = $2, took_ms = $3, sql = $4
         WHERE version = $1",
         table(schema)
     );
@@ -101,9 +99,9 @@ pub(super) async fn complete(
         .map(|_| ())
 }
 
-/// Remembers the SQL of migrations that an earlier version applied without doing so; it is known
-/// where the checksum is that of the embedded file.
-pub(super) async fn remember(
+/// Records the SQL of a migration that an earlier version applied without recording it. The SQL is
+/// known if the checksum is that of the embedded file.
+pub(super) async fn record_sql(
     connection: &mut PgConnection,
     schema: &SchemaName,
     version: i32,
@@ -111,7 +109,8 @@ pub(super) async fn remember(
     sql: &str,
 ) -> Result<(), sqlx::Error> {
     let update = format!(
-        "UPDATE {} SET sql = $3 WHERE version = $1 AND checksum = $2 AND sql IS NULL",
+        "-- ses-reports: record the text of a migration
+        UPDATE {} SET sql = $3 WHERE version = $1 AND checksum = $2 AND sql IS NULL",
         table(schema)
     );
     sqlx::query(AssertSqlSafe(update))
@@ -129,7 +128,11 @@ pub(super) async fn forget(
     schema: &SchemaName,
     version: u32,
 ) -> Result<(), sqlx::Error> {
-    let delete = format!("DELETE FROM {} WHERE version = $1", table(schema));
+    let delete = format!(
+        "-- ses-reports: remove a migration from the history
+        DELETE FROM {} WHERE version = $1",
+        table(schema)
+    );
     sqlx::query(AssertSqlSafe(delete))
         .bind(i64::from(version))
         .execute(connection)

@@ -21,7 +21,8 @@ pub(super) async fn take(
     let mut said = false;
     loop {
         let locked: bool = sqlx::query_scalar(
-            "SELECT pg_try_advisory_lock(hashtext('ses-reports migrate'), hashtext($1))",
+            "-- ses-reports: lock out other migrators
+            SELECT pg_try_advisory_lock(hashtext('ses-reports migrate'), hashtext($1))",
         )
         .bind(schema.as_str())
         .fetch_one(&mut *connection)
@@ -43,7 +44,8 @@ pub(super) async fn take(
 
 async fn holder(connection: &mut PgConnection, schema: &SchemaName) -> Result<String, Error> {
     let holder: Option<String> = sqlx::query_scalar(
-        "SELECT pid || coalesce(', ' || nullif(application_name, ''), '')
+        "-- ses-reports: find the session that migrates
+        SELECT pid || coalesce(', ' || nullif(application_name, ''), '')
             || coalesce(', since ' || date_trunc('second', backend_start), '')
         FROM pg_locks JOIN pg_stat_activity USING (pid)
         WHERE locktype = 'advisory' AND granted

@@ -8,8 +8,8 @@
 //! | `up`, `down`, `driver`, `apply`, `statement`, `code`, `progress` | a migration is run, or undone |
 //! | `status`, `plan`, `verify`, `shadow`, `catalog`, `normal` | what is, what would be, what should be |
 //! | `partitions` | the months of details: which there are, which are missing |
-//! | `roles`, `grants`, `granted`, `regrant` | who may do what, and gets it again after a migration |
-//! | `baseline` | room is made where the tables were made by hand |
+//! | `roles`, `grants`, `granted`, `regrant` | who may do what, and how rights are given after a migration |
+//! | `baseline` | tables that were created by hand are moved out of the way |
 
 mod apply;
 mod baseline;

@@ -1,4 +1,4 @@
--- ses-reports: months without a partition
+-- ses-reports: find months without a partition
 -- Months that should have a partition of details and have none: those of mail that was sent, and the
 -- current one. $1 is when tables were adopted whose details somebody else kept. A report that an application made tells of no event yet, and one whose month was detached to
 -- be kept by a person is not missed. One look at the index on send_at per month, not a scan.

@@ -6,17 +6,17 @@ use super::files::{self, DOWN};
 
 const UP: &str = "-- Purpose: why this change is made, and for whom.
 -- Locks: which locks it takes on tables that hold rows, and for how long. `ses-reports migrate plan
---   --migrations migrations` tells, by trying it on a shadow database.
+--   --migrations migrations` shows them, by trying it on a shadow database.
 --
 -- Before you write (migrations/README.md has all the rules):
---   * Expand first, contract later: workers of the version before go on while and after this is
---     applied. Add here; remove in a later release.
+--   * Expand first, contract later: workers of the previous version keep running while this is
+--     applied and after it. Add here; remove in a later release.
 --   * It runs in one transaction, and no statement waits longer than two seconds for a lock. An index
 --     on a table that holds rows is built with CREATE INDEX CONCURRENTLY IF NOT EXISTS, in a file of
 --     its own that has this line in its header:   migrate: no-transaction
---   * Nothing long: a change of many rows is a backfill in the worker (src/worker/backfill.rs).
+--   * No long changes of rows: a change of many rows is a backfill (rule 7).
 --   * Unqualified names; COMMENT ON every new table and column; the query beside the index it needs.
---   * Undo it in down/ of the same name: up, down, up gives the same catalog (a test does it).
+--   * Undo it in down/ of the same name: up, down, up gives the same catalog (a test checks that).
 --   * Then record its checksum: `make checksums`. Once released, it is never edited.
 
 ";
@@ -26,7 +26,7 @@ const DOWN_TEXT: &str = "-- Undoes {stem}: what it drops, and whether rows are l
 
 ";
 
-/// Writes `migrations/V000N__name.sql` and its down script; tells where they are.
+/// Writes `migrations/V000N__name.sql` and its down script; returns their paths.
 ///
 /// # Errors
 /// One line that says what to change; nothing is overwritten.

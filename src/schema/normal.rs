@@ -25,7 +25,7 @@ pub(super) fn normalised(definition: &str) -> String {
 
 const ARRAY: &str = "(ARRAY[";
 
-/// Reads `a, b])::kind[]`; tells the elements, their kind and what follows.
+/// Reads `a, b])::kind[]`; returns the elements, their kind and what follows.
 fn cast_array(text: &str) -> Option<(Vec<&str>, &str, &str)> {
     let (mut elements, mut begin, mut depth, mut is_quoted) = (Vec::new(), 0, 0, false);
     for (at, char) in text.char_indices() {

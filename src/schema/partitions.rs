@@ -4,6 +4,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, FromRow, PgConnection, Row as _};
 use time::{Date, OffsetDateTime};
 
+use super::session;
 use crate::postgres::{self, SchemaName, quote_ident};
 
 /// The comment of a partition that is on its way out: a detached table without it was detached by a
@@ -59,7 +60,8 @@ pub(crate) async fn list(
     sqlx::query_as(AssertSqlSafe(sql)).persistent(false).bind(MARK).fetch_all(connection).await
 }
 
-/// Finishes a detach that was interrupted, by whomever: it bars every other.
+/// Finishes a detach that was interrupted, whoever began it: until then no other partition can be
+/// detached.
 ///
 /// # Errors
 /// When PostgreSQL cannot be reached, or the role does not own the tables.
@@ -126,12 +128,8 @@ pub(super) async fn without(
 ) -> Result<Vec<Date>, sqlx::Error> {
     let sql = include_str!("months_without_partition.sql").replace("{schema}", &schema.quoted());
     let mut transaction = postgres::begin_read_only(connection).await?;
-    let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
-        .persistent(false)
-        .bind(format!("{}.aws_report_detail", schema.quoted()))
-        .fetch_one(&mut *transaction)
-        .await?;
-    if !exists {
+    let details = format!("{}.aws_report_detail", schema.quoted());
+    if !session::has_relation(&mut transaction, &details).await? {
         return Ok(Vec::new());
     }
     let adopted = adopted_at(&mut transaction, schema).await?;
@@ -142,13 +140,11 @@ pub(super) async fn without(
         .await?;
     // Older versions of the schema keep everything.
     let retention = format!("{}.aws_report_retention", schema.quoted());
-    let has_retention: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
-        .persistent(false)
-        .bind(&retention)
-        .fetch_one(&mut *transaction)
-        .await?;
-    if has_retention {
-        let sql = format!("SELECT kept_from FROM {retention} WHERE what = 'details'");
+    if session::has_relation(&mut transaction, &retention).await? {
+        let sql = format!(
+            "-- ses-reports: read the first month to keep
+            SELECT kept_from FROM {retention} WHERE what = 'details'"
+        );
         let kept_from: Option<Date> = sqlx::query_scalar(AssertSqlSafe(sql))
             .persistent(false)
             .fetch_optional(&mut *transaction)
@@ -165,15 +161,13 @@ async fn adopted_at(
     schema: &SchemaName,
 ) -> Result<Option<OffsetDateTime>, sqlx::Error> {
     let table = format!("{}.aws_report_backfill", schema.quoted());
-    let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
-        .persistent(false)
-        .bind(&table)
-        .fetch_one(&mut *connection)
-        .await?;
-    if !exists {
+    if !session::has_relation(connection, &table).await? {
         return Ok(None);
     }
-    let sql = format!("SELECT finished_at FROM {table} WHERE name = 'baseline'");
+    let sql = format!(
+        "-- ses-reports: read when tables were adopted
+        SELECT finished_at FROM {table} WHERE name = 'baseline'"
+    );
     let at: Option<Option<OffsetDateTime>> =
         sqlx::query_scalar(AssertSqlSafe(sql)).persistent(false).fetch_optional(connection).await?;
     Ok(at.flatten())

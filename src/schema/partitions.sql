@@ -1,4 +1,4 @@
--- ses-reports: the tables that hold details
+-- ses-reports: list the tables that hold details
 -- Partitions by their bounds; what was detached by the name that aws_report_detail_ensure gave it.
 -- One that was detached to be dropped carries the comment $1 until it is.
 SELECT name, from_day, until_day, rows, bytes, is_attached, is_pending,

@@ -47,7 +47,7 @@ pub(crate) struct Step {
     pub(crate) sql: String,
     /// The locks that it takes on what was there before the migration, the strongest of each.
     pub(crate) locks: Vec<Lock>,
-    /// Tables that it writes anew, whole.
+    /// Tables that it rewrites as a whole.
     pub(crate) rewrites: Vec<String>,
 }
 
@@ -85,8 +85,8 @@ impl Plan {
 }
 
 impl Schema {
-    /// Tries what is pending on a shadow database and tells what it does. Of the live database it
-    /// only reads.
+    /// Tries what is pending on a shadow database and returns what they do. The live database is
+    /// only read.
     ///
     /// # Errors
     /// What `up` would fail with, and a shadow that cannot be reached. Without the right to create
@@ -147,7 +147,7 @@ impl Schema {
         let mut connection = session::open_to_read(&self.options).await?;
         let mut transaction = postgres::begin_read_only(&mut connection).await?;
         let sizes: Vec<(String, i64)> = sqlx::query_as(
-            "-- ses-reports: how big the tables are
+            "-- ses-reports: measure the tables
             SELECT c.relname::text, coalesce(sum(pg_total_relation_size(t.relid)), pg_total_relation_size(c.oid))::bigint
             FROM pg_class AS c LEFT JOIN pg_partition_tree(c.oid) AS t ON true
             WHERE c.relnamespace = to_regnamespace($1) AND c.relkind IN ('r', 'p') GROUP BY c.oid",
@@ -186,9 +186,11 @@ async fn try_all(
     if version == 0 {
         let mut connection = shadow.connect().await?;
         let schema = shadow.schema.name.quoted();
-        sqlx::raw_sql(AssertSqlSafe(format!("CREATE SCHEMA {schema}")))
-            .execute(&mut connection)
-            .await?;
+        sqlx::raw_sql(AssertSqlSafe(format!(
+            "-- ses-reports: create a shadow schema\nCREATE SCHEMA {schema}"
+        )))
+        .execute(&mut connection)
+        .await?;
         connection.close().await?;
     }
     let mut connection = shadow.connect().await?;
@@ -270,14 +272,15 @@ async fn try_statement(
 ) -> Result<Step, Error> {
     sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *connection).await?;
     let now: Vec<(i64, String, Option<i64>)> = sqlx::query_as(
-        "SELECT relation::bigint, mode, nullif(pg_relation_filenode(relation), 0)::bigint
+        "-- ses-reports: read the locks of a statement
+        SELECT relation::bigint, mode, nullif(pg_relation_filenode(relation), 0)::bigint
         FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'relation'",
     )
     .fetch_all(connection)
     .await?;
     let (mut strongest, mut rewrites) = (BTreeMap::<String, usize>::new(), BTreeSet::new());
     for (oid, mode, file) in now {
-        // What the migration itself has made, nobody waits for. One that it dropped has no file.
+        // No session waits for what the migration itself has created. A table that it dropped has no file.
         let Some(relation) = before.get_mut(&oid) else { continue };
         if file.is_some() && std::mem::replace(&mut relation.file, file) != file {
             rewrites.insert(relation.name.clone());
@@ -324,7 +327,8 @@ async fn try_concurrent(
 }
 
 async fn table_of(connection: &mut PgConnection, index: &str) -> Result<Option<String>, Error> {
-    let sql = "SELECT relname::text FROM pg_index JOIN pg_class ON pg_class.oid = indrelid
+    let sql = "-- ses-reports: find the table of an index
+        SELECT relname::text FROM pg_index JOIN pg_class ON pg_class.oid = indrelid
         WHERE indexrelid = to_regclass(quote_ident($1))";
     Ok(sqlx::query_scalar(sql).bind(index).fetch_optional(connection).await?)
 }
@@ -341,7 +345,8 @@ async fn relations(
     shadow: &Shadow,
 ) -> Result<BTreeMap<i64, Relation>, Error> {
     let found: Vec<(i64, String, Option<i64>)> = sqlx::query_as(
-        "SELECT oid::bigint, relname::text, nullif(pg_relation_filenode(oid), 0)::bigint FROM pg_class
+        "-- ses-reports: list tables and views
+        SELECT oid::bigint, relname::text, nullif(pg_relation_filenode(oid), 0)::bigint FROM pg_class
         WHERE relnamespace = to_regnamespace($1) AND relkind NOT IN ('i', 'I')",
     )
     .bind(shadow.schema.name.as_str())

@@ -8,7 +8,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::{Error, Schema, session};
 
-/// How long a migration may take without a word.
+/// How long a migration runs before its progress is reported, and again after each report.
 const EVERY: Duration = Duration::from_secs(5);
 
 /// Watches the session of a connection until the value is dropped, and logs every five seconds what
@@ -18,7 +18,7 @@ pub(super) async fn watch(
     schema: &Schema,
     name: &str,
 ) -> Result<AbortOnDropHandle<()>, Error> {
-    let backend: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(connection).await?;
+    let backend = session::backend(connection).await?;
     let options = schema.options.clone().application_name(session::APPLICATION);
     let name = name.to_owned();
     Ok(AbortOnDropHandle::new(tokio::spawn(async move {
@@ -26,7 +26,7 @@ pub(super) async fn watch(
         loop {
             tokio::time::sleep(EVERY).await;
             seconds += EVERY.as_secs();
-            // Who cannot be asked is not worth ending a migration for.
+            // If the progress cannot be read, the migration continues all the same.
             let doing = ask(&options, backend).await.unwrap_or_default();
             tracing::info!("{name}: {seconds} s so far{doing}");
         }
@@ -36,7 +36,8 @@ pub(super) async fn watch(
 async fn ask(options: &PgConnectOptions, backend: i32) -> Result<String, sqlx::Error> {
     let mut connection = options.connect().await?;
     let (build, blockers): (Option<String>, Option<String>) = sqlx::query_as(
-        "SELECT (SELECT format('%s, %s %% of blocks', phase, 100 * blocks_done / nullif(blocks_total, 0))
+        "-- ses-reports: read the progress of a migration
+        SELECT (SELECT format('%s, %s %% of blocks', phase, 100 * blocks_done / nullif(blocks_total, 0))
                 FROM pg_stat_progress_create_index WHERE pid = $1),
             (SELECT string_agg(format('%s%s, %s for %s s', pid, ' ' || nullif(application_name, ''),
                     state, extract(epoch FROM now() - xact_start)::int), '; ')

@@ -23,7 +23,7 @@ impl Schema {
         Ok(granted.filter(|granted| has_applied || granted.version < newest()))
     }
 
-    /// Gives the roles their rights again, in one transaction; tells which roles.
+    /// Gives the roles their rights again, in one transaction; returns which roles.
     ///
     /// # Errors
     /// [`Error::Grants`]. What was applied stays applied.
@@ -47,7 +47,7 @@ impl Schema {
         let names: Vec<String> =
             granted.roles.others().iter().map(|role| role.as_str().to_owned()).collect();
         let there: Vec<String> = sqlx::query_scalar(
-            "-- ses-reports: which roles there are
+            "-- ses-reports: find the roles that exist
             SELECT rolname::text FROM pg_roles WHERE rolname = ANY ($1)",
         )
         .bind(&names)
@@ -75,7 +75,8 @@ impl Schema {
             quote_literal(&granted.renewed(&comment))
         );
         let mut transaction = connection.begin().await?;
-        let sql = format!("-- ses-reports: give the rights again\n{statements};\n{comment}");
+        let sql =
+            format!("-- ses-reports: grant the rights of this version\n{statements};\n{comment}");
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *transaction).await?;
         transaction.commit().await?;
         Ok(names.into_iter().filter(|name| there.contains(name)).collect())
@@ -84,7 +85,7 @@ impl Schema {
     /// To what another role owns, GRANT may do nothing and only warn.
     async fn refuse_others_tables(&self, connection: &mut PgConnection) -> Result<(), Error> {
         let of_others: Option<String> = sqlx::query_scalar(
-            "-- ses-reports: what belongs to another role
+            "-- ses-reports: find what another role owns
             SELECT string_agg(format('%s (of %s)', name, owner::regrole), ', ' ORDER BY name)
             FROM (SELECT relname, relowner FROM pg_class
                     WHERE relnamespace = to_regnamespace($1) AND relkind IN ('r', 'p', 'v')
@@ -101,7 +102,7 @@ impl Schema {
 
     async fn comment(&self, connection: &mut PgConnection) -> Result<String, sqlx::Error> {
         let comment: Option<String> = sqlx::query_scalar(
-            "-- ses-reports: the comment of the schema
+            "-- ses-reports: read the comment of the schema
             SELECT obj_description(to_regnamespace($1), 'pg_namespace')",
         )
         .persistent(false)

@@ -43,7 +43,8 @@ impl Schema {
         if all {
             let mut transaction = connection.begin().await?;
             let update = format!(
-                "UPDATE {} SET checksum = $2, sql = $3 WHERE version = $1",
+                "-- ses-reports: accept a changed migration
+                UPDATE {} SET checksum = $2, sql = $3 WHERE version = $1",
                 history::table(&self.name)
             );
             for (repair, known) in &repairs {

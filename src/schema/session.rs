@@ -35,7 +35,7 @@ pub(crate) async fn open(
     };
     // Where they were dropped on the way, a migration would make its tables elsewhere.
     let (ours, replication_role): (bool, String) = sqlx::query_as(
-        "-- ses-reports: the settings of the session
+        "-- ses-reports: check the settings of the session
         SELECT current_setting('search_path') = $1 AND current_setting('lock_timeout') = $2,
             current_setting('session_replication_role')",
     )
@@ -60,7 +60,7 @@ pub(crate) async fn open(
 pub(super) async fn reset(connection: &mut PgConnection) -> Result<(), Error> {
     // The one limit that PostgreSQL does not know before version 17, and an unknown startup option
     // ends the session.
-    let sql = "-- ses-reports: the settings of the session, again
+    let sql = "-- ses-reports: reset the settings of the session
         RESET ALL;
         SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'";
     sqlx::raw_sql(sql).execute(connection).await?;
@@ -76,7 +76,7 @@ pub(super) async fn open_to_read(options: &PgConnectOptions) -> Result<PgConnect
         .map_err(|error| unreachable(&options, error))
 }
 
-/// Says where nobody listens.
+/// Names the address that does not answer.
 fn unreachable(options: &PgConnectOptions, error: sqlx::Error) -> Error {
     match error {
         sqlx::Error::Io(cause) => {
@@ -102,7 +102,7 @@ fn refuses_options(error: &sqlx::Error) -> bool {
 }
 
 /// Refuses a pooler that gives each transaction another session: a lock of the session would stay
-/// behind on a session that belongs to somebody else by now.
+/// on a server session that the pooler has given to another client.
 ///
 /// A second client holds a transaction open; with a session of our own, that changes nothing for us.
 pub(crate) async fn refuse_pooler(
@@ -120,7 +120,28 @@ pub(crate) async fn refuse_pooler(
     if before == after && before != other { Ok(()) } else { Err(Error::Pooler) }
 }
 
-async fn backend(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
+/// The process id of the session.
+pub(super) async fn backend(connection: &mut PgConnection) -> Result<i32, sqlx::Error> {
     // Another session may have, or lack, a statement of that name.
-    sqlx::query_scalar("SELECT pg_backend_pid()").persistent(false).fetch_one(connection).await
+    sqlx::query_scalar(
+        "-- ses-reports: read the process id of the migrator\nSELECT pg_backend_pid()",
+    )
+    .persistent(false)
+    .fetch_one(connection)
+    .await
+}
+
+/// Whether there is a table or view of this qualified name.
+pub(super) async fn has_relation(
+    connection: &mut PgConnection,
+    name: &str,
+) -> Result<bool, sqlx::Error> {
+    // Behind a pooler a named statement may belong to another client.
+    sqlx::query_scalar(
+        "-- ses-reports: find out whether a table exists\nSELECT to_regclass($1) IS NOT NULL",
+    )
+    .persistent(false)
+    .bind(name)
+    .fetch_one(connection)
+    .await
 }

@@ -1,4 +1,4 @@
-//! A database of its own in which migrations can be tried and their result looked at.
+//! A separate database in which migrations can be tried and their result examined.
 
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, PgConnection};
 
@@ -28,13 +28,17 @@ impl Shadow {
         let mut maker = options.connect().await?;
         sweep(&mut maker).await?;
         let name: String = sqlx::query_scalar(
-            "SELECT $1 || pid || '_' || extract(epoch FROM backend_start)::bigint
+            "-- ses-reports: choose the name of a shadow database
+            SELECT $1 || pid || '_' || extract(epoch FROM backend_start)::bigint
             FROM pg_stat_activity WHERE pid = pg_backend_pid()",
         )
         .bind(PREFIX)
         .fetch_one(&mut maker)
         .await?;
-        let sql = format!("CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING 'UTF8'");
+        let sql = format!(
+            "-- ses-reports: create a shadow database
+            CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING 'UTF8'"
+        );
         match sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut maker).await {
             Err(error) if is_refused(&error) => return Err(Error::NoShadow),
             done => done?,
@@ -53,7 +57,8 @@ impl Shadow {
         }
         self.schema.up(Some(version)).await?;
         let mut connection = self.connect().await?;
-        let sql = "DO $$ BEGIN
+        let sql = "-- ses-reports: create a partition in a shadow database
+            DO $$ BEGIN
             IF to_regprocedure('aws_report_detail_ensure(date)') IS NOT NULL THEN
                 PERFORM aws_report_detail_ensure(current_date);
             END IF; END $$";
@@ -68,7 +73,11 @@ impl Shadow {
 
     /// Drops it, even while sessions are connected to it.
     pub(super) async fn drop(mut self) -> Result<(), Error> {
-        let sql = format!("DROP DATABASE \"{}\" WITH (FORCE)", self.name);
+        let sql = format!(
+            "-- ses-reports: drop a shadow database
+            DROP DATABASE \"{}\" WITH (FORCE)",
+            self.name
+        );
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut self.maker).await?;
         Ok(self.maker.close().await?)
     }
@@ -77,7 +86,8 @@ impl Shadow {
 /// Drops the shadows of sessions that have ended: their programs were killed.
 async fn sweep(maker: &mut PgConnection) -> Result<(), Error> {
     let left: Vec<String> = sqlx::query_scalar(
-        "SELECT datname::text FROM pg_database
+        "-- ses-reports: find abandoned shadow databases
+        SELECT datname::text FROM pg_database
         WHERE datname LIKE $1 || '%' AND pg_has_role(datdba, 'MEMBER') AND NOT EXISTS (
             SELECT FROM pg_stat_activity
             WHERE pg_database.datname = $1 || pid || '_' || extract(epoch FROM backend_start)::bigint)",
@@ -86,8 +96,11 @@ async fn sweep(maker: &mut PgConnection) -> Result<(), Error> {
     .fetch_all(&mut *maker)
     .await?;
     for name in left {
-        // Somebody else may have dropped it just now.
-        let sql = format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)");
+        // Another process may have dropped it just now.
+        let sql = format!(
+            "-- ses-reports: drop an abandoned shadow database
+            DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)"
+        );
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut *maker).await?;
     }
     Ok(())

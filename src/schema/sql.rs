@@ -8,7 +8,7 @@ const NO_TRANSACTION: &str = "-- migrate: no-transaction";
 /// In a header: a function of [`super::code`] follows the SQL.
 const CODE: &str = "-- migrate: code";
 
-/// The statements of a file, in order, without what stands between them.
+/// The statements of a file, in order, without what is between them.
 ///
 /// # Errors
 /// The first thing that is no SQL.
@@ -85,7 +85,7 @@ pub(super) fn is_without_transaction(text: &str) -> bool {
     header(text).any(|line| line == NO_TRANSACTION)
 }
 
-/// Whether Rust goes on where the SQL of a file ends.
+/// Whether the migration continues in Rust after the SQL of its file.
 pub(super) fn has_code(text: &str) -> bool {
     header(text).any(|line| line == CODE)
 }

@@ -9,8 +9,8 @@ use super::{Error, Schema};
 use crate::backoff::Backoff;
 use crate::postgres::{has_sqlstate, quote_ident, sqlstate};
 
-/// How often a migration that meets `lock_timeout` is tried. Between tries the traffic that waits
-/// behind it goes on.
+/// How often a migration that meets `lock_timeout` is tried. Between attempts, the statements that
+/// wait behind it can continue.
 const LOCK_TRIES: u32 = 5;
 
 /// Runs one statement outside of a transaction; an index that it builds is valid afterwards.
@@ -29,7 +29,12 @@ pub(super) async fn run_alone(
         }
     };
     // A concurrent statement waits for transactions, not in front of them: it may take its time.
-    execute(connection, "SET lock_timeout = 0").await?;
+    execute(
+        connection,
+        "-- ses-reports: wait for locks without a limit
+        SET lock_timeout = 0",
+    )
+    .await?;
     let built = async {
         if let Concurrent::Builds(name) = &index {
             drop_invalid(connection, schema, name).await?;
@@ -46,7 +51,12 @@ pub(super) async fn run_alone(
     }
     .await;
     // Back to what the session began with; a session that is gone needs none of it.
-    let _ = execute(connection, "RESET lock_timeout").await;
+    let _ = execute(
+        connection,
+        "-- ses-reports: limit the wait for locks again
+        RESET lock_timeout",
+    )
+    .await;
     built
 }
 
@@ -63,7 +73,14 @@ async fn drop_invalid(
     if is_valid(connection, schema, name).await? == Some(false) {
         tracing::warn!("index {name} was left invalid by an interrupted build: building it again");
         let index = format!("{}.{}", schema.name.quoted(), quote_ident(name));
-        execute(connection, &format!("DROP INDEX CONCURRENTLY {index}")).await?;
+        execute(
+            connection,
+            &format!(
+                "-- ses-reports: drop an invalid index
+            DROP INDEX CONCURRENTLY {index}"
+            ),
+        )
+        .await?;
     }
     Ok(())
 }
@@ -74,10 +91,13 @@ async fn is_valid(
     schema: &Schema,
     name: &str,
 ) -> Result<Option<bool>, sqlx::Error> {
-    sqlx::query_scalar("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)")
-        .bind(format!("{}.{}", schema.name.quoted(), quote_ident(name)))
-        .fetch_optional(connection)
-        .await
+    sqlx::query_scalar(
+        "-- ses-reports: find out whether an index is valid
+        SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass($1)",
+    )
+    .bind(format!("{}.{}", schema.name.quoted(), quote_ident(name)))
+    .fetch_optional(connection)
+    .await
 }
 
 /// Tries again, a few times, what did not get a lock in time.

@@ -28,7 +28,7 @@ pub(crate) struct MigrationStatus {
     pub(crate) version: u32,
     /// Its file name without `.sql`.
     pub(crate) name: String,
-    /// How it stands.
+    /// Its state.
     pub(crate) state: MigrationState,
     /// When it was applied, RFC 3339.
     pub(crate) applied_on: Option<String>,
@@ -42,7 +42,7 @@ pub(crate) struct MigrationStatus {
     pub(crate) checksum: String,
 }
 
-/// How a migration stands.
+/// The state of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum MigrationState {
@@ -123,7 +123,7 @@ impl Schema {
             Ok(status)
         }
         .await;
-        // What was found out stays true if the farewell fails.
+        // What was read stays true if closing fails.
         let _ = connection.close().await;
         status
     }
@@ -163,7 +163,8 @@ impl Schema {
     ) -> Result<Vec<BackfillProgress>, Error> {
         let table = format!("{}.aws_report_backfill", self.name.quoted());
         let readable: Option<bool> = sqlx::query_scalar(
-            "SELECT has_table_privilege(to_regclass($1), 'SELECT') WHERE to_regclass($1) IS NOT NULL",
+            "-- ses-reports: find out whether backfills may be read
+            SELECT has_table_privilege(to_regclass($1), 'SELECT') WHERE to_regclass($1) IS NOT NULL",
         )
         .persistent(false)
         .bind(&table)
@@ -173,7 +174,8 @@ impl Schema {
             return Ok(Vec::new());
         }
         let sql = format!(
-            "SELECT name::text, rows_done, finished_at IS NOT NULL AS finished,
+            "-- ses-reports: read the progress of backfills
+            SELECT name::text, rows_done, finished_at IS NOT NULL AS finished,
                 to_char(updated_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') AS updated_at, last_error
             FROM {table} ORDER BY started_at, name"
         );

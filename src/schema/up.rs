@@ -10,7 +10,7 @@ use super::{Applied, Error, Schema, Status, history, lock, session};
 /// What [`Schema::up`] did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upgrade {
-    /// How the database stands now.
+    /// The state of the database now.
     pub(crate) status: Status,
     /// What was applied.
     pub(crate) applied: Vec<Applied>,
@@ -105,8 +105,12 @@ impl Schema {
     /// Takes the lock of the migrators and makes what every change needs: the schema and its
     /// history.
     pub(super) async fn claim(&self, connection: &mut PgConnection) -> Result<(), Error> {
-        let encoding: String =
-            sqlx::query_scalar("SHOW server_encoding").fetch_one(&mut *connection).await?;
+        let encoding: String = sqlx::query_scalar(
+            "-- ses-reports: read the encoding of the database
+            SHOW server_encoding",
+        )
+        .fetch_one(&mut *connection)
+        .await?;
         if encoding != "UTF8" {
             return Err(Error::Encoding(encoding));
         }
@@ -117,7 +121,7 @@ impl Schema {
         for record in history::read(connection, &self.name).await? {
             let known = self.migrations.iter().find(|migration| is_of(&record, migration));
             if let (None, Some(migration)) = (&record.sql, known) {
-                history::remember(
+                history::record_sql(
                     connection,
                     &self.name,
                     record.version,
@@ -134,12 +138,19 @@ impl Schema {
 /// Asks first: `CREATE SCHEMA IF NOT EXISTS` needs the right to create even where it has nothing
 /// to do.
 async fn create_schema(connection: &mut PgConnection, schema: &Schema) -> Result<(), Error> {
-    let exists: bool = sqlx::query_scalar("SELECT to_regnamespace($1) IS NOT NULL")
-        .bind(schema.name.quoted())
-        .fetch_one(&mut *connection)
-        .await?;
+    let exists: bool = sqlx::query_scalar(
+        "-- ses-reports: find out whether the schema exists
+        SELECT to_regnamespace($1) IS NOT NULL",
+    )
+    .bind(schema.name.quoted())
+    .fetch_one(&mut *connection)
+    .await?;
     if !exists {
-        let sql = format!("CREATE SCHEMA {}", schema.name.quoted());
+        let sql = format!(
+            "-- ses-reports: create the schema
+            CREATE SCHEMA {}",
+            schema.name.quoted()
+        );
         sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await?;
     }
     Ok(())

@@ -48,7 +48,7 @@ impl Store {
     async fn next_batch(&self, rows: i32, name: &mut String) -> Result<Option<Batch>, Error> {
         self.transaction("backfill", async |connection| {
         let elected: bool = sqlx::query_scalar(
-            "-- ses-reports: elect who backfills
+            "-- ses-reports: elect the process that backfills
             SELECT pg_try_advisory_xact_lock(hashtext('ses-reports backfill'), hashtext($1))",
         )
         .persistent(self.prepared)
@@ -74,7 +74,7 @@ impl Store {
             .fetch_one(&mut *connection)
             .await?;
         let progress = format!(
-            "-- ses-reports: note the position of a backfill
+            "-- ses-reports: record the progress of a backfill
             UPDATE {}.aws_report_backfill SET position = $2, rows_done = rows_done + $3, updated_at = now(),
                 last_error = NULL, finished_at = CASE WHEN $2 IS NULL THEN now() END WHERE name = $1",
             self.schema.quoted()
@@ -97,7 +97,7 @@ impl Store {
         connection: &mut PgConnection,
     ) -> Result<Option<(String, Option<String>)>, Error> {
         let sql = format!(
-            "-- ses-reports: find a backfill to go on with
+            "-- ses-reports: find a backfill to continue
             SELECT name::text, position FROM {schema}.aws_report_backfill
             WHERE finished_at IS NULL AND name ~ '^[a-z0-9_]+$'
                 AND to_regprocedure(format('{schema}.aws_report_backfill_%s(text, integer)', name)) IS NOT NULL
@@ -111,9 +111,9 @@ impl Store {
     }
 
     async fn note_failure(&self, name: &str, error: &Error) -> Result<(), Error> {
-        self.transaction("note a failed backfill", async |connection| {
+        self.transaction("record the failure of a backfill", async |connection| {
             let note = format!(
-                "-- ses-reports: note the failure of a backfill
+                "-- ses-reports: record the failure of a backfill
             UPDATE {}.aws_report_backfill SET last_error = $2, updated_at = now() WHERE name = $1",
                 self.schema.quoted()
             );

@@ -1,4 +1,4 @@
-//! Reads tables that somebody has created by hand, for `migrate baseline`.
+//! Reads tables that were created by hand, for `migrate baseline`.
 
 use serde_json::{Map, Value};
 use sqlx::postgres::PgConnectOptions;
@@ -54,7 +54,7 @@ impl HandMadeTables {
     /// When PostgreSQL cannot be asked.
     pub(crate) async fn report_types(&mut self) -> Result<Vec<(String, String)>, sqlx::Error> {
         let sql = format!(
-            "-- ses-reports: read report types made by hand
+            "-- ses-reports: read report types created by hand
             SELECT id::text, report_name::text FROM {} WHERE id IS NOT NULL AND report_name IS NOT NULL",
             self.table("aws_report_type")
         );
@@ -67,7 +67,7 @@ impl HandMadeTables {
     /// When PostgreSQL cannot be asked.
     pub(crate) async fn counts(&mut self) -> Result<(i64, i64), sqlx::Error> {
         let sql = format!(
-            "-- ses-reports: count rows made by hand
+            "-- ses-reports: count rows created by hand
             SELECT (SELECT count(*) FROM {}), (SELECT count(*) FROM {})",
             self.table("aws_reports"),
             self.table("aws_report_detail")
@@ -95,7 +95,7 @@ impl HandMadeTables {
     /// When PostgreSQL cannot be asked.
     pub(crate) async fn reports(&mut self) -> Result<Rows<'_>, sqlx::Error> {
         let sql = format!(
-            "-- ses-reports: read reports made by hand\nSELECT row_to_json(r)::text, NULL FROM {} AS r",
+            "-- ses-reports: read reports created by hand\nSELECT row_to_json(r)::text, NULL FROM {} AS r",
             self.table("aws_reports")
         );
         self.open(&sql).await
@@ -108,7 +108,7 @@ impl HandMadeTables {
     pub(crate) async fn details(&mut self) -> Result<Rows<'_>, sqlx::Error> {
         let sql = format!(
             // Not jsonb, which refuses what json and text hold: NUL escapes.
-            "-- ses-reports: read details made by hand
+            "-- ses-reports: read details created by hand
             SELECT row_to_json(d)::text, row_to_json(r)::text
             FROM {} AS d LEFT JOIN (SELECT DISTINCT ON (id::text) * FROM {}) AS r
                 ON r.id::text = d.report_id::text",
@@ -122,7 +122,7 @@ impl HandMadeTables {
         let mut transaction = self.connection.begin().await?;
         // Times are told in UTC, and the whole is read, so the fastest plan is that for all of it.
         let declare = format!(
-            "-- ses-reports: open tables made by hand
+            "-- ses-reports: open tables created by hand
             SET LOCAL TimeZone = 'UTC'; SET LOCAL cursor_tuple_fraction = 1;
             DECLARE legacy NO SCROLL CURSOR FOR {sql}"
         );
@@ -130,14 +130,14 @@ impl HandMadeTables {
         Ok(Rows { transaction })
     }
 
-    /// Writes down that all rows were converted: what was adopted need not be the fold of details
-    /// that somebody else kept.
+    /// Records that all rows were converted: adopted reports need not be the fold of details that
+    /// another program has written.
     ///
     /// # Errors
     /// When PostgreSQL cannot be asked, or refuses.
     pub(crate) async fn finish(&mut self, ours: &SchemaName, rows: u64) -> Result<(), sqlx::Error> {
         let sql = format!(
-            "-- ses-reports: note that tables made by hand are adopted
+            "-- ses-reports: record that tables are adopted
             INSERT INTO {}.aws_report_backfill (name, rows_done, finished_at) VALUES ('baseline', $1, now())
             ON CONFLICT (name) DO UPDATE SET rows_done = $1, updated_at = now(), finished_at = now()",
             ours.quoted()
@@ -160,7 +160,7 @@ impl Store {
         was: &[(Uuid, OffsetDateTime)],
     ) -> Result<(), Error> {
         let sql = format!(
-            "-- ses-reports: keep when reports were made
+            "-- ses-reports: keep the creation times of reports
             UPDATE {}.aws_reports AS held SET created_at = was.created_at
             FROM (SELECT id, min(created_at) AS created_at FROM UNNEST($1::uuid[], $2::timestamptz[])
                 AS was (id, created_at) GROUP BY id) AS was
@@ -182,8 +182,9 @@ impl Rows<'_> {
     /// # Errors
     /// When PostgreSQL cannot be asked.
     pub(crate) async fn next(&mut self) -> Result<Vec<DetailAndReport>, sqlx::Error> {
-        let fetch =
-            format!("-- ses-reports: fetch rows made by hand\nFETCH FORWARD {FETCH} FROM legacy");
+        let fetch = format!(
+            "-- ses-reports: fetch rows created by hand\nFETCH FORWARD {FETCH} FROM legacy"
+        );
         let rows: Vec<(String, Option<String>)> = sqlx::query_as(AssertSqlSafe(fetch))
             .persistent(false)
             .fetch_all(&mut *self.transaction)

@@ -15,7 +15,7 @@ use crate::postgres::{SchemaName, with_fixed_settings};
 const CHUNK: i64 = 5_000;
 /// How often a long check says where it is.
 const EVERY: Duration = Duration::from_secs(5);
-/// Doubtful reports that are named.
+/// How many mismatched reports are named.
 const NAMED: usize = 100;
 
 /// What a check found.
@@ -24,14 +24,14 @@ pub(crate) struct Check {
     /// Reports that were looked at.
     pub(crate) reports: u64,
     /// Reports that are not the fold of their details, and details that have no report.
-    pub(crate) doubtful: u64,
+    pub(crate) mismatched: u64,
     /// The first hundred of them.
-    pub(crate) first: Vec<Doubt>,
+    pub(crate) first: Vec<Mismatch>,
 }
 
 /// A report that is not as its details say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Doubt {
+pub(crate) struct Mismatch {
     /// Its id.
     pub(crate) report_id: Uuid,
     /// The columns that differ; `None` for details without a report.
@@ -50,7 +50,7 @@ pub(crate) async fn check(
     let statement = |text: &str| text.replace("{schema}", &schema.quoted());
     let (kept, adopted): (Option<OffsetDateTime>, Option<OffsetDateTime>) =
         sqlx::query_as(AssertSqlSafe(statement(
-            "-- ses-reports: ask what a check leaves aside
+            "-- ses-reports: read what a check leaves out
             SELECT (SELECT kept_from::timestamp AT TIME ZONE 'UTC' FROM {schema}.aws_report_retention WHERE what = 'details'),
                 (SELECT finished_at FROM {schema}.aws_report_backfill WHERE name = 'baseline')",
         )))
@@ -73,7 +73,7 @@ pub(crate) async fn check(
             .await?;
         // Behind the last report there may still be details.
         let to = last.filter(|_| count == CHUNK).unwrap_or(Uuid::max());
-        let doubts: Vec<(Uuid, Option<Vec<String>>)> =
+        let mismatches: Vec<(Uuid, Option<Vec<String>>)> =
             sqlx::query_as(AssertSqlSafe(compare.as_str()))
                 .bind(from)
                 .bind(to)
@@ -82,16 +82,23 @@ pub(crate) async fn check(
                 .fetch_all(&mut connection)
                 .await?;
         check.reports += count.unsigned_abs();
-        check.doubtful += u64::try_from(doubts.len()).unwrap_or(u64::MAX);
+        check.mismatched += u64::try_from(mismatches.len()).unwrap_or(u64::MAX);
         let room = NAMED - check.first.len();
         check.first.extend(
-            doubts.into_iter().take(room).map(|(report_id, columns)| Doubt { report_id, columns }),
+            mismatches
+                .into_iter()
+                .take(room)
+                .map(|(report_id, columns)| Mismatch { report_id, columns }),
         );
         if count < CHUNK {
             break;
         }
         if said.elapsed() >= EVERY {
-            tracing::info!("checked {} reports, {} doubtful so far", check.reports, check.doubtful);
+            tracing::info!(
+                "checked {} reports, {} mismatched so far",
+                check.reports,
+                check.mismatched
+            );
             said = Instant::now();
         }
         from = to;

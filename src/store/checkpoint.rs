@@ -50,17 +50,17 @@ pub(crate) struct Retried<'a> {
     pub(crate) remaining: Vec<(Uuid, &'a str, Option<&'a str>)>,
 }
 
-const CLAIM_REPLAY: &str = "-- ses-reports: claim a replay
+const CLAIM_REPLAY: &str = "-- ses-reports: lock a replay
     SELECT id FROM {schema}.aws_report_replay WHERE id = $1 AND run = $2 FOR SHARE";
 const INSERT_PART: &str = "-- ses-reports: write a part of a replay
     INSERT INTO {schema}.aws_report_replay_part (replay_id, file, first_body, bodies, is_last, with_events,
         acknowledged, dead_letters, new_dead_letters, new_events, known_events, expired_events)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT DO NOTHING";
-const CLAIM_LETTERS: &str = "-- ses-reports: claim dead letters
+const CLAIM_LETTERS: &str = "-- ses-reports: lock dead letters
     SELECT id FROM {schema}.aws_report_dead_letter WHERE id = ANY($1) ORDER BY id FOR UPDATE SKIP LOCKED";
 const REMOVE_LETTERS: &str = "-- ses-reports: remove settled dead letters
     DELETE FROM {schema}.aws_report_dead_letter WHERE id = ANY($1)";
-const EXPLAIN_LETTERS: &str = "-- ses-reports: explain dead letters
+const EXPLAIN_LETTERS: &str = "-- ses-reports: update the reasons of dead letters
     UPDATE {schema}.aws_report_dead_letter AS letter SET reason = today.reason, detail = today.detail
     FROM UNNEST($1::uuid[], $2::text[], $3::text[]) AS today (id, reason, detail)
     WHERE letter.id = today.id

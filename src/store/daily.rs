@@ -8,7 +8,7 @@ use time::Date;
 use super::transaction::Limits;
 use super::{Error, Store};
 
-/// A day of many millions of reports takes its time, and nobody waits for it.
+/// A day of many millions of reports takes long, and no message waits for it.
 pub(crate) const REFRESH_TIMEOUT: Duration = Duration::from_mins(10);
 
 impl Store {
@@ -18,7 +18,7 @@ impl Store {
     /// # Errors
     /// When PostgreSQL cannot be reached or refuses.
     pub(crate) async fn stale_days(&self, at_most_every: Duration) -> Result<Vec<Date>, Error> {
-        self.transaction("stale days", async |connection| {
+        self.transaction("find days to count again", async |connection| {
             Ok(sqlx::query_scalar(AssertSqlSafe(self.statements.stale_days.as_str()))
                 .persistent(self.prepared)
                 .bind(at_most_every.as_secs_f64())
@@ -34,13 +34,17 @@ impl Store {
     /// When PostgreSQL cannot be reached or refuses, or it takes more than ten minutes.
     pub(crate) async fn refresh_day(&self, day: Date) -> Result<bool, Error> {
         // The snapshot of each statement must be its own: see `aws_report_daily_refresh`.
-        self.limited_transaction("refresh a day", Limits::of(REFRESH_TIMEOUT), async |connection| {
-            Ok(sqlx::query_scalar(AssertSqlSafe(self.statements.refresh_day.as_str()))
-                .persistent(self.prepared)
-                .bind(day)
-                .fetch_one(connection)
-                .await?)
-        })
+        self.limited_transaction(
+            "count a day again",
+            Limits::of(REFRESH_TIMEOUT),
+            async |connection| {
+                Ok(sqlx::query_scalar(AssertSqlSafe(self.statements.refresh_day.as_str()))
+                    .persistent(self.prepared)
+                    .bind(day)
+                    .fetch_one(connection)
+                    .await?)
+            },
+        )
         .await
     }
 }

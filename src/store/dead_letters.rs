@@ -150,7 +150,7 @@ impl Store {
         behind: Option<(OffsetDateTime, Uuid)>,
         most: i64,
     ) -> Result<Vec<Line>, Error> {
-        self.transaction("next dead letters", async |connection| {
+        self.transaction("list the next dead letters", async |connection| {
             let query = sqlx::query_as(self.statement(PAGE)).persistent(self.prepared);
             let lines = selection
                 .bind(query)
@@ -222,17 +222,18 @@ impl Store {
     /// # Errors
     /// As [`Store::list_dead_letters`].
     pub(crate) async fn clock(&self) -> Result<OffsetDateTime, Error> {
-        self.transaction("clock", async |connection| {
-            let now = sqlx::query_scalar("-- ses-reports: ask the clock\nSELECT clock_timestamp()")
-                .persistent(self.prepared)
-                .fetch_one(&mut *connection)
-                .await?;
+        self.transaction("read the clock", async |connection| {
+            let now =
+                sqlx::query_scalar("-- ses-reports: read the clock\nSELECT clock_timestamp()")
+                    .persistent(self.prepared)
+                    .fetch_one(&mut *connection)
+                    .await?;
             Ok(now)
         })
         .await
     }
 
-    /// Deletes dead letters for good; tells how many there were.
+    /// Deletes dead letters for good; returns how many there were.
     ///
     /// # Errors
     /// As [`Store::list_dead_letters`].

@@ -35,7 +35,7 @@ pub enum Error {
     /// place. Only an operator can repair that.
     #[error("{}: {POOLER}", explain(.0))]
     Pooler(#[source] sqlx::Error),
-    /// What was to be written is another's by now: a later run has taken the replay over, or another
+    /// What was to be written now belongs to another process: a later run has taken the replay over, or another
     /// retry holds the dead letter. Nothing is written.
     #[error("another run has taken it over")]
     TakenOver,

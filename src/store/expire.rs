@@ -5,19 +5,19 @@ use time::Date;
 use uuid::Uuid;
 
 /// By the indexes `aws_reports_send_at` and `aws_reports_unsent`, the oldest first. A row that a
-/// writer holds is left for the next time: nobody waits, so nobody deadlocks.
-const OF_SENT: &str = "-- ses-reports: the oldest reports of sent mail
+/// writer holds is left for the next time: there is no waiting, so there are no deadlocks.
+const OF_SENT: &str = "-- ses-reports: find the oldest reports of sent mail
     SELECT id FROM aws_reports
     WHERE send_at < $1::timestamp AT TIME ZONE 'UTC'
     ORDER BY send_at LIMIT $2 FOR UPDATE SKIP LOCKED";
-const OF_UNSENT: &str = "-- ses-reports: the oldest reports of unsent mail
+const OF_UNSENT: &str = "-- ses-reports: find the oldest reports of unsent mail
     SELECT id FROM aws_reports
     WHERE send_at IS NULL
         AND coalesce(reject_at, rendering_failure_at, created_at) < $1::timestamp AT TIME ZONE 'UTC'
     ORDER BY coalesce(reject_at, rendering_failure_at, created_at)
     LIMIT $2 FOR UPDATE SKIP LOCKED";
 
-/// The host of a worker may be gone without a word, and its transaction would keep the locks of these
+/// The host of a worker may disappear without closing its connections, and its transaction would keep the locks of these
 /// rows for hours.
 const BEGIN: &str = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = '30s'";
 
@@ -77,7 +77,7 @@ DELETE FROM aws_reports WHERE id = ANY($1)",
 }
 
 /// Removes at most `most` dead letters that were stored more than some days ago, the oldest first, as
-/// [`remove_reports`] does; tells how many. One that is being retried is left for the next time.
+/// [`remove_reports`] does; returns how many. One that is being retried is left for the next time.
 ///
 /// # Errors
 /// When PostgreSQL cannot be reached or refuses; then nothing of the batch is removed.
@@ -101,7 +101,7 @@ pub(crate) async fn remove_dead_letters(
     Ok(removed.rows_affected())
 }
 
-/// Removes the notes of replays that were finished more than some days ago; tells how many. Such an
+/// Removes the records of replays that were finished more than some days ago; returns how many. Such an
 /// archive is read from its start if it is replayed again, which changes no report.
 ///
 /// # Errors

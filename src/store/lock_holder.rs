@@ -13,7 +13,7 @@ const WAIT: Duration = Duration::from_millis(1_500);
 const LOOK_AFTER: Duration = Duration::from_millis(500);
 
 /// The columns of `pg_stat_activity` that every role may see, and the state where it may see that too.
-const HOLDER: &str = "-- ses-reports: name a lock holder
+const HOLDER: &str = "-- ses-reports: find the session that holds a lock
 SELECT format('process %s, application \"%s\", role %s%s', pid, coalesce(application_name, ''), coalesce(usename::text, '?'),
     coalesce(', ' || state || ' for ' || round(extract(epoch FROM clock_timestamp() - xact_start)) || ' s', ''))
 FROM pg_stat_activity WHERE pid = ANY(pg_blocking_pids($1)) LIMIT 1";
@@ -30,7 +30,7 @@ impl Store {
         let look = async {
             tokio::time::sleep(LOOK_AFTER).await;
             let waiting = pid.load(Ordering::Acquire);
-            self.transaction("name a lock holder", async |connection| {
+            self.transaction("find the session that holds a lock", async |connection| {
                 Ok(sqlx::query_scalar(HOLDER)
                     .persistent(false)
                     .bind(waiting)

@@ -31,7 +31,7 @@ pub(crate) use daily::REFRESH_TIMEOUT;
 pub(crate) use dead_letters::{Letter, Line, Selection};
 pub use error::Error;
 pub(crate) use error::{Refusal, Violation};
-pub(crate) use replay::{Done, Sums};
+pub(crate) use replay::{Done, Totals};
 pub(crate) use write::{DeadLetter, Written};
 
 use crate::batch::Kept;
@@ -98,11 +98,11 @@ impl Store {
                 dead_letters: statement(include_str!("write_dead_letters.sql")),
                 report_types: statement(include_str!("write_report_types.sql")),
                 kept: statement(
-                    "-- ses-reports: learn what is kept\nSELECT what, kept_from FROM {schema}.aws_report_retention",
+                    "-- ses-reports: read from when on rows are kept\nSELECT what, kept_from FROM {schema}.aws_report_retention",
                 ),
                 stale_days: statement(include_str!("stale_days.sql")),
                 refresh_day: statement(
-                    "-- ses-reports: count a day anew\nSELECT {schema}.aws_report_daily_refresh($1)",
+                    "-- ses-reports: count a day again\nSELECT {schema}.aws_report_daily_refresh($1)",
                 ),
             },
             pool,
@@ -128,7 +128,7 @@ impl Store {
     /// When PostgreSQL cannot be reached or refuses.
     pub(crate) async fn learn_kept(&self) -> Result<(), Error> {
         let rows: Vec<(String, Date)> = self
-            .transaction("learn what is kept", async |connection| {
+            .transaction("read from when on rows are kept", async |connection| {
                 Ok(sqlx::query_as(AssertSqlSafe(self.statements.kept.as_str()))
                     .persistent(self.prepared)
                     .fetch_all(connection)
@@ -141,7 +141,7 @@ impl Store {
         Ok(())
     }
 
-    /// Creates the partitions of months (their first days) where there are none; tells how many.
+    /// Creates the partitions of months (their first days) where there are none; returns how many.
     ///
     /// # Errors
     /// When PostgreSQL cannot be reached, or a lock on the parent is not available.

@@ -9,7 +9,7 @@ use crate::postgres::SchemaName;
 /// How many months beyond the current one are created ahead.
 pub(crate) const MONTHS_AHEAD: u16 = 3;
 
-/// How a month stands after [`ensure`].
+/// The state of a month after [`ensure`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ensured {
     /// It has a partition now.
@@ -33,7 +33,7 @@ pub async fn ensure(
     month: Date,
 ) -> Result<Ensured, sqlx::Error> {
     let sql = format!(
-        "-- ses-reports: ensure a month\nSELECT {}.aws_report_detail_ensure($1)",
+        "-- ses-reports: create the partition of a month\nSELECT {}.aws_report_detail_ensure($1)",
         schema.quoted()
     );
     // Once a month and process: not worth a prepared statement, which a pooler may not keep.

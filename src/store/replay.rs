@@ -18,19 +18,19 @@ pub(crate) struct Done {
     pub(crate) is_last: bool,
 }
 
-/// A replay that this run may go on with.
+/// A replay that this run may continue.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Begun {
     /// What earlier runs have committed, in order.
     pub(crate) done: Vec<Done>,
     /// What became of that.
-    pub(crate) sums: Sums,
+    pub(crate) totals: Totals,
 }
 
 /// What became of the bodies of a replay. `bodies` is the sum of `with_events`, `acknowledged` and
 /// `dead_letters`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, sqlx::FromRow)]
-pub(crate) struct Sums {
+pub(crate) struct Totals {
     /// Bodies that were read.
     pub(crate) bodies: i64,
     /// Bodies that hold events.
@@ -49,7 +49,7 @@ pub(crate) struct Sums {
     pub(crate) expired_events: i64,
 }
 
-const HOLD: &str = "-- ses-reports: hold a replay
+const HOLD: &str = "-- ses-reports: find out whether a replay is finished
     SELECT finished_at IS NOT NULL FROM {schema}.aws_report_replay WHERE id = $1 FOR UPDATE";
 const BEGIN: &str = "-- ses-reports: begin a replay
     INSERT INTO {schema}.aws_report_replay AS held (id, source, run) VALUES ($1, $2, $3)
@@ -58,12 +58,12 @@ const BEGIN: &str = "-- ses-reports: begin a replay
         resumed_at = CASE WHEN NOT $4 THEN now() END, finished_at = NULL, bodies = NULL, with_events = NULL,
         acknowledged = NULL, dead_letters = NULL, new_dead_letters = NULL, new_events = NULL,
         known_events = NULL, expired_events = NULL";
-const FORGET: &str = "-- ses-reports: forget the parts of a replay
+const FORGET: &str = "-- ses-reports: delete the parts of a replay
     DELETE FROM {schema}.aws_report_replay_part WHERE replay_id = $1";
 const DONE: &str = "-- ses-reports: read the parts of a replay
     SELECT file, first_body, bodies, is_last FROM {schema}.aws_report_replay_part
     WHERE replay_id = $1 ORDER BY file, first_body";
-const SUM: &str = "-- ses-reports: sum the parts of a replay
+const TOTAL: &str = "-- ses-reports: add up the parts of a replay
     SELECT coalesce(sum(bodies), 0)::bigint AS bodies, coalesce(sum(with_events), 0)::bigint AS with_events,
         coalesce(sum(acknowledged), 0)::bigint AS acknowledged, coalesce(sum(dead_letters), 0)::bigint AS dead_letters,
         coalesce(sum(new_dead_letters), 0)::bigint AS new_dead_letters, coalesce(sum(new_events), 0)::bigint AS new_events,
@@ -75,8 +75,8 @@ const FINISH: &str = "-- ses-reports: finish a replay
     WHERE id = $1 AND run = $2";
 
 impl Store {
-    /// Takes a replay over for a run: one that was interrupted goes on, one that was finished begins
-    /// anew, as any does `from_start`. A run that still works at it commits nothing from here on.
+    /// Takes over a replay: one that was interrupted continues, and one that was finished starts over, as
+    /// any does with `from_start`. Another run that is still working on it commits nothing from now on.
     ///
     /// # Errors
     /// When PostgreSQL cannot be reached or refuses.
@@ -111,8 +111,8 @@ impl Store {
                 .bind(id)
                 .fetch_all(&mut *connection)
                 .await?;
-            let sums = self.sums(connection, id).await?;
-            Ok(Begun { done, sums })
+            let totals = self.totals(connection, id).await?;
+            Ok(Begun { done, totals })
         })
         .await
     }
@@ -121,10 +121,10 @@ impl Store {
     ///
     /// # Errors
     /// When PostgreSQL cannot be reached or refuses.
-    pub(crate) async fn replay_sums(&self, id: Uuid) -> Result<Sums, Error> {
-        self.transaction("sum a replay", async |connection| {
-            let sums = self.sums(connection, id).await?;
-            Ok(sums)
+    pub(crate) async fn replay_totals(&self, id: Uuid) -> Result<Totals, Error> {
+        self.transaction("add up a replay", async |connection| {
+            let totals = self.totals(connection, id).await?;
+            Ok(totals)
         })
         .await
     }
@@ -132,40 +132,40 @@ impl Store {
     /// Writes down that all of a replay is committed, and what became of it.
     ///
     /// # Errors
-    /// [`Error::TakenOver`] when a later run has begun; otherwise as [`Store::replay_sums`].
-    pub(crate) async fn finish_replay(&self, id: Uuid, run: Uuid) -> Result<Sums, Error> {
+    /// [`Error::TakenOver`] when a later run has begun; otherwise as [`Store::replay_totals`].
+    pub(crate) async fn finish_replay(&self, id: Uuid, run: Uuid) -> Result<Totals, Error> {
         self.transaction("finish a replay", async |connection| {
-            let sums = self.sums(connection, id).await?;
+            let totals = self.totals(connection, id).await?;
             let done = sqlx::query(self.statement(FINISH))
                 .persistent(self.prepared)
                 .bind(id)
                 .bind(run)
-                .bind(sums.bodies)
-                .bind(sums.with_events)
-                .bind(sums.acknowledged)
-                .bind(sums.dead_letters)
-                .bind(sums.new_dead_letters)
-                .bind(sums.new_events)
-                .bind(sums.known_events)
-                .bind(sums.expired_events)
+                .bind(totals.bodies)
+                .bind(totals.with_events)
+                .bind(totals.acknowledged)
+                .bind(totals.dead_letters)
+                .bind(totals.new_dead_letters)
+                .bind(totals.new_events)
+                .bind(totals.known_events)
+                .bind(totals.expired_events)
                 .execute(&mut *connection)
                 .await?;
             if done.rows_affected() != 1 {
                 return Err(Error::TakenOver);
             }
             self.forget_parts(connection, id).await?;
-            Ok(sums)
+            Ok(totals)
         })
         .await
     }
 
-    async fn sums(&self, connection: &mut PgConnection, id: Uuid) -> Result<Sums, Error> {
-        let sums = sqlx::query_as(self.statement(SUM))
+    async fn totals(&self, connection: &mut PgConnection, id: Uuid) -> Result<Totals, Error> {
+        let totals = sqlx::query_as(self.statement(TOTAL))
             .persistent(self.prepared)
             .bind(id)
             .fetch_one(connection)
             .await?;
-        Ok(sums)
+        Ok(totals)
     }
 
     async fn forget_parts(&self, connection: &mut PgConnection, id: Uuid) -> Result<(), Error> {

@@ -1,4 +1,4 @@
--- ses-reports: days to count anew
+-- ses-reports: find days to count again
 -- Newest first. A day that some worker counted within the last $1 seconds is left for later, so that
 -- many workers count it no more often than one.
 SELECT DISTINCT stale.day

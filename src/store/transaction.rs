@@ -46,8 +46,8 @@ impl<'w> Limits<'w> {
 
     /// The statements that begin a transaction.
     ///
-    /// - PostgreSQL itself ends a statement after nine tenths of the limit: otherwise it would go on
-    ///   with one that nobody waits for, and one more at each attempt. It waits as long for the next
+    /// - PostgreSQL itself ends a statement after nine tenths of the limit: otherwise it would
+    ///   continue with a statement whose answer is no longer awaited, and with one more at each attempt. It waits as long for the next
     ///   statement: the host of a worker may vanish, and its transaction would keep its locks for hours.
     /// - Isolation is asked for, since the upsert and the recount of a day rely on it.
     /// - So is a commit that waits for the disk: messages are deleted after it. A role or a database may
@@ -68,7 +68,7 @@ impl Store {
     ///
     /// # Errors
     /// Those of `work`; [`Error::Timeout`] when there is no answer in time. Then the connection is given
-    /// up, because its peer may be gone without a word, and the transaction may be committed or not.
+    /// up, because its peer may have disappeared, and the transaction may be committed or not.
     pub(super) async fn transaction<T>(
         &self,
         name: &'static str,
@@ -93,7 +93,8 @@ impl Store {
         let attempt = async {
             let mut transaction = connection.begin_with(AssertSqlSafe(limits.begin())).await?;
             if let Some(pid) = limits.pid {
-                let own = "-- ses-reports: own process id\nSELECT pg_backend_pid()";
+                let own =
+                    "-- ses-reports: read the process id of the session\nSELECT pg_backend_pid()";
                 let own = sqlx::query_scalar(own).persistent(false).fetch_one(&mut *transaction);
                 pid.store(own.await?, Ordering::Release);
             }

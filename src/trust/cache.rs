@@ -11,8 +11,8 @@ use super::pin::CertificateUrl;
 
 /// SNS has one certificate a region at a time.
 const MOST: usize = 16;
-/// A certificate is asked for again after that. What is at a URL does not change, so this only keeps
-/// what nobody uses any more from staying.
+/// A certificate is asked for again after that. What is at a URL does not change, so this only
+/// removes what is no longer used.
 const LONGEST: Duration = Duration::from_hours(7 * 24);
 /// And one that is none after that.
 const LONGEST_BAD: Duration = Duration::from_mins(1);

@@ -1,4 +1,4 @@
-//! The SNS envelope that stands directly in the queue, read without copying, and the string that
+//! The outermost SNS envelope of a message, read without copying, and the string that
 //! SNS signed of it. Pure.
 
 use std::borrow::Cow;
@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 /// What SNS puts around a message, as far as trust is concerned. Values are unescaped when they
-/// are asked for. A field that stands there twice makes the whole unreadable: readers would differ
+/// are asked for. A field that occurs twice makes the whole unreadable, because readers would differ
 /// on which of the two counts.
 #[derive(Debug, Deserialize)]
 pub(super) struct Envelope<'a> {
@@ -84,7 +84,7 @@ impl<'a> Envelope<'a> {
     }
 
     /// The string that SNS signed; `None` if the envelope lacks one of its parts, or holds what
-    /// SNS never writes: then it cannot have been signed as it stands.
+    /// SNS never writes: then SNS cannot have signed it in this form.
     ///
     /// Source: Amazon SNS Developer Guide, "Verifying the signatures of Amazon SNS messages".
     pub(super) fn to_sign(&self) -> Option<String> {
@@ -130,7 +130,7 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// What a `SignatureVersion` stands for.
+/// What a `SignatureVersion` means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Version {
     /// RSA with SHA-1: what topics do unless told otherwise.

@@ -24,7 +24,7 @@ pub(super) struct Fetcher(Result<SharedHttpConnector, String>);
 pub(super) enum Failure {
     /// Its host says that it is not there, or sends what is none.
     NotThere(&'static str),
-    /// Nobody knows: no connection, no answer in time, an error of the host's. One line.
+    /// Unknown: no connection, no answer in time, or an error of the host. One line.
     Away(String),
 }
 

@@ -72,7 +72,7 @@ pub(crate) enum Verdict {
 pub(crate) enum Learned {
     /// Now it is known, or known to be none.
     Settled,
-    /// Nobody knows, for this reason: one line with nothing of a message in it.
+    /// Unknown, for this reason: one line that contains nothing from a message.
     Away(String),
 }
 
@@ -152,7 +152,7 @@ impl Verifier {
         self.settings.verify != Verify::Off
     }
 
-    /// Whether a message waits for a certificate that is away.
+    /// Whether a message waits for a certificate that cannot be fetched.
     #[must_use]
     pub(crate) fn is_enforcing(&self) -> bool {
         self.settings.verify == Verify::Enforce

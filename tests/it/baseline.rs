@@ -153,7 +153,7 @@ async fn what_is_not_the_given_tables_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
-async fn doubtful_rows_are_found() {
+async fn mismatched_rows_are_found() {
     let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
     let jane = ["jane@example.com"];
     let events: Vec<String> = (0..3)
@@ -170,7 +170,7 @@ async fn doubtful_rows_are_found() {
     queue.send(&events).await;
     Worker::until_idle(&database, &queue.url, &[]).await;
     let clean = answer(&database, 0, &["verify", "--data"]).await;
-    assert_eq!((&clean["data"]["reports"], &clean["data"]["doubtful"]), (&json!(3), &json!(0)));
+    assert_eq!((&clean["data"]["reports"], &clean["data"]["mismatched"]), (&json!(3), &json!(0)));
     let id = |number| {
         format!("(SELECT id FROM aws_reports WHERE message_id = '{}')", message_id(number))
     };
@@ -182,9 +182,9 @@ async fn doubtful_rows_are_found() {
         ))
         .await;
     database.execute(&format!("DELETE FROM aws_reports WHERE id = {}", id(2))).await;
-    let doubt = answer(&database, 5, &["verify", "--data"]).await;
-    assert_eq!(doubt["data"]["doubtful"], 3, "{doubt}");
-    let found: Vec<&Value> = doubt["data"]["first"]
+    let found_drift = answer(&database, 5, &["verify", "--data"]).await;
+    assert_eq!(found_drift["data"]["mismatched"], 3, "{found_drift}");
+    let found: Vec<&Value> = found_drift["data"]["first"]
         .as_array()
         .expect("a list")
         .iter()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::stream::DOUBTFUL;
+use crate::stream::MISMATCHED;
 use crate::support::database::Database;
 use crate::support::event::{self, message_id};
 use crate::support::process::{Worker, eventually};
@@ -43,7 +43,7 @@ async fn assert_exactly_right(database: &Database, queue: &Queue, messages: u64)
     );
     assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_reports").await, mails);
     assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_report_dead_letter").await, 0);
-    assert_eq!(database.rows(DOUBTFUL).await.len(), 0);
+    assert_eq!(database.rows(MISMATCHED).await.len(), 0);
     assert_eq!(queue.counts().await, (0, 0));
     assert_eq!(queue.counts_of(&queue.dead_letter_url).await, (0, 0));
 }

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use sqs_stub::{Action, Fault};
 
-use crate::stream::DOUBTFUL;
+use crate::stream::MISMATCHED;
 use crate::support::database::Database;
 use crate::support::ledger::Ledger;
 use crate::support::process::eventually;
@@ -133,7 +133,7 @@ async fn a_crash_at_any_point_loses_and_doubles_nothing() {
         wrong.extend([a, b, c, d].into_iter().flatten());
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert_eq!(database.rows(DOUBTFUL).await.len(), 0, "reports are the fold of their details");
+    assert_eq!(database.rows(MISMATCHED).await.len(), 0, "reports are the fold of their details");
 }
 
 /// Makes a crash at a point, and accounts.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sqs_stub::Profile;
 
-use crate::stream::DOUBTFUL;
+use crate::stream::MISMATCHED;
 use crate::support::database::Database;
 use crate::support::ledger::Ledger;
 use crate::support::process::Worker;
@@ -62,7 +62,7 @@ async fn whatever_a_seed_draws_every_event_is_accounted_for() {
     }
     println!("{} seeds: {sum}: {} went wrong", seeds.end - seeds.start, wrong.len());
     assert!(wrong.is_empty(), "run one again with CRASH_SEED=…\n{}", wrong.join("\n"));
-    assert_eq!(database.rows(DOUBTFUL).await.len(), 0, "reports are the fold of their details");
+    assert_eq!(database.rows(MISMATCHED).await.len(), 0, "reports are the fold of their details");
 }
 
 fn line(seed: u64, (done, outcome): &(Done, Result<(), String>), took: Duration) -> String {

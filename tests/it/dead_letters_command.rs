@@ -144,8 +144,8 @@ async fn what_postgresql_refuses_stays_and_the_others_go() {
         letter(&database, number, &body, "not an SES event", "", 1).await;
     }
     let answers = answers(&database, &["retry", "--reason", "not an SES event"]).await;
-    let sums = answers.last().expect("sums");
-    assert_eq!((&sums["with_events"], &sums["dead_letters"]), (&json!(29), &json!(1)));
+    let totals = answers.last().expect("totals");
+    assert_eq!((&totals["with_events"], &totals["dead_letters"]), (&json!(29), &json!(1)));
     let left = database
         .rows("SELECT id, reason, detail ~ '22023' AS says FROM aws_report_dead_letter")
         .await;

@@ -152,6 +152,34 @@ fn the_policy_of_the_worker_is_the_one_that_is_deployed() {
     assert_eq!(documented.len(), 4);
 }
 
+#[test]
+fn the_manifests_set_what_the_worker_reads() {
+    let known: BTreeSet<String> = settings("docs/configuration.md").into_keys().collect();
+    for file in ["infra/kubernetes.yaml", "infra/worker.yaml"] {
+        let manifest = read(file);
+        let mut set = BTreeSet::new();
+        for word in ["- name: ", "- { name: ", "- { Name: "] {
+            let names = manifest.split(word).skip(1);
+            let names = names.filter_map(|rest| rest.split([',', '\n']).next());
+            set.extend(names.filter(|name| name.bytes().all(|byte| !byte.is_ascii_lowercase())));
+        }
+        assert!(set.contains("DATABASE_URL") && set.contains("SQS_QUEUE_URL"), "{file}: {set:?}");
+        for name in set {
+            assert!(known.contains(name) || name == "AWS_REGION", "{file} sets {name}");
+        }
+    }
+    let kubernetes = read("infra/kubernetes.yaml");
+    let probes: Vec<&str> = kubernetes
+        .split("httpGet: { path: ")
+        .skip(1)
+        .filter_map(|rest| rest.split(',').next())
+        .collect();
+    assert_eq!(probes, ["/livez", "/livez", "/readyz"]);
+    // The drain takes 25 s at most.
+    assert!(kubernetes.contains("terminationGracePeriodSeconds: 30 "));
+    assert!(read("infra/worker.yaml").contains("StopTimeout: 30  #"));
+}
+
 /// The anchor that a heading of Markdown gets.
 fn anchor(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
@@ -163,10 +191,16 @@ fn anchor(heading: &str) -> String {
 
 #[test]
 fn links_lead_somewhere() {
-    let mut documents: Vec<PathBuf> =
-        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "migrations/README.md"]
-            .map(PathBuf::from)
-            .to_vec();
+    let mut documents: Vec<PathBuf> = [
+        "README.md",
+        "ARCHITECTURE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "SECURITY.md",
+        "migrations/README.md",
+    ]
+    .map(PathBuf::from)
+    .to_vec();
     for entry in std::fs::read_dir(root().join("docs")).expect("docs/") {
         documents.push(Path::new("docs").join(entry.expect("an entry").file_name()));
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use sqs_stub::{Action, Call, Fault, Profile, Redrive, Refusal, Settings, StaleDelete, Stub};
 
-use crate::stream::DOUBTFUL;
+use crate::stream::MISMATCHED;
 use crate::support::database::Database;
 use crate::support::event::{self, message_id};
 use crate::support::process::{self, PATIENCE, Worker, eventually};
@@ -74,7 +74,7 @@ impl Scene {
         assert_eq!(database.one::<i64>(details).await, 3 * each);
         let dead_letters = "SELECT count(*) FROM aws_report_dead_letter";
         assert_eq!(database.one::<i64>(dead_letters).await, 0);
-        assert_eq!(database.rows(DOUBTFUL).await.len(), 0);
+        assert_eq!(database.rows(MISMATCHED).await.len(), 0);
 
         assert!(worker.is_running(), "{}", worker.log());
         let (status, _) = worker.terminate().await;

@@ -1,7 +1,7 @@
 //! Behind a real `PgBouncer` in transaction mode.
 
 use crate::http::{free_address, get};
-use crate::stream::DOUBTFUL;
+use crate::stream::MISMATCHED;
 use crate::support::database::Database;
 use crate::support::event::{self, message_id};
 use crate::support::generate;
@@ -49,7 +49,7 @@ async fn workers_share_fewer_sessions_than_they_have_writers() {
     assert!(database.one::<i64>(&sessions).await <= 2);
     assert_eq!(queue.counts().await, (0, 0));
     assert_eq!(queue.counts_of(&queue.dead_letter_url).await, (0, 0));
-    assert_eq!(database.rows(DOUBTFUL).await.len(), 0);
+    assert_eq!(database.rows(MISMATCHED).await.len(), 0);
     assert!(database.one::<i64>("SELECT count(*) FROM aws_reports").await > 1_000);
     assert!(database.one::<i64>("SELECT count(*) FROM aws_report_dead_letter").await > 0);
     let refused = "SELECT count(*) FROM aws_report_dead_letter WHERE reason LIKE 'refused%'";

@@ -13,7 +13,7 @@ use tokio::process::{Child, Command};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
-use crate::stream::DOUBTFUL;
+use crate::stream::MISMATCHED;
 use crate::support::database::Database;
 use crate::support::event::{self, message_id};
 use crate::support::generate;
@@ -92,7 +92,7 @@ async fn replayed(database: &Database, path: &Path, arguments: &[&str]) -> (Ende
 }
 
 /// What a replay says when all is done, but for what earlier runs have read.
-fn sums(read: u64, acknowledged: u64, dead: [u64; 2], events: [u64; 2]) -> Value {
+fn totals(read: u64, acknowledged: u64, dead: [u64; 2], events: [u64; 2]) -> Value {
     json!({
         "finished": true, "problems": [], "read": read, "with_events": read - acknowledged - dead[0],
         "acknowledged": acknowledged, "dead_letters": dead[0], "new_dead_letters": dead[1],
@@ -144,12 +144,12 @@ async fn an_archive_that_is_killed_again_and_again_ends_with_exact_counts() {
     let (ended, said) = replayed(&database, &path, &[]).await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(said["read_in_earlier_runs"].as_i64() >= Some(16_000), "{said}");
-    assert_eq!(without_runs(said), sums(read, 1, [3, 3], [2 * MAILS, 0]));
+    assert_eq!(without_runs(said), totals(read, 1, [3, 3], [2 * MAILS, 0]));
     let mails = i64::try_from(MAILS).expect("few");
     let whole =
         "SELECT count(*) FROM aws_reports WHERE send_at IS NOT NULL AND delivery_at IS NOT NULL";
     assert_eq!(database.one::<i64>(whole).await, mails);
-    assert_eq!(database.rows(DOUBTFUL).await.len(), 0);
+    assert_eq!(database.rows(MISMATCHED).await.len(), 0);
     let letters = database
         .rows("SELECT body, source, sqs_message_id FROM aws_report_dead_letter ORDER BY source")
         .await;
@@ -162,14 +162,14 @@ async fn an_archive_that_is_killed_again_and_again_ends_with_exact_counts() {
         )
         .await;
     assert_eq!(kept, [json!({"bodies": read, "new_events": 2 * MAILS, "finished": true})]);
-    assert!(!parts_beyond(&database, 1).await, "a finished replay keeps its sums alone");
+    assert!(!parts_beyond(&database, 1).await, "a finished replay keeps its totals alone");
 
     // Again, and from elsewhere.
     let moved = archive.add("elsewhere/archive.jsonl.gz", std::fs::read(&path).expect("bytes"));
     let (ended, said) = replayed(&database, &moved, &[]).await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(said["read_in_earlier_runs"], 0);
-    assert_eq!(without_runs(said), sums(read, 1, [3, 0], [0, 2 * MAILS]));
+    assert_eq!(without_runs(said), totals(read, 1, [3, 0], [0, 2 * MAILS]));
     assert_eq!(database.one::<i64>("SELECT count(*) FROM aws_report_replay").await, 1);
 }
 
@@ -200,7 +200,7 @@ async fn two_replays_of_one_archive_do_not_count_twice() {
     let (second, said) = replayed(&database, &path, &[]).await;
     assert_eq!(second.code, Some(0), "{}", second.stderr);
     let read = u64::try_from(lines.len()).expect("few");
-    assert_eq!(without_runs(said), sums(read, 1, [3, 3], [2 * FEWER, 0]));
+    assert_eq!(without_runs(said), totals(read, 1, [3, 3], [2 * FEWER, 0]));
     let first = ended(first).await;
     assert_eq!(first.code, Some(1), "{}", first.stderr);
     assert!(first.stderr.contains("another run"), "{}", first.stderr);
@@ -216,7 +216,7 @@ async fn beside_a_worker_on_the_same_events_nothing_is_lost_or_doubled() {
     let worker = Worker::until_idle(&database, &queue.url, &["--batch-rows", "100"]);
     let (log, (ended, said)) = tokio::join!(worker, replayed(&database, &path, &[]));
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert_eq!(database.rows(DOUBTFUL).await.len(), 0);
+    assert_eq!(database.rows(MISMATCHED).await.len(), 0);
     let (_, alone) = (log, Database::migrated().await);
     let (_, expected) = replayed(&alone, &path, &[]).await;
     let sum = |said: &Value| {
@@ -249,9 +249,9 @@ async fn a_folder_of_all_shapes_is_one_archive() {
     archive.add(".hidden", "not looked at");
     let (ended, said) = replayed(&database, archive.0.path(), &[]).await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert_eq!(without_runs(said), sums(13, 0, [1, 1], [11, 1]));
+    assert_eq!(without_runs(said), totals(13, 0, [1, 1], [11, 1]));
     let (_, said) = replayed(&database, archive.0.path(), &[]).await;
-    assert_eq!(without_runs(said), sums(13, 0, [1, 0], [0, 12]));
+    assert_eq!(without_runs(said), totals(13, 0, [1, 0], [0, 12]));
 
     // One that is cut, one that is not there: the others are replayed.
     let cut = gzip(&texts[11]);
@@ -295,7 +295,7 @@ async fn standard_input_is_replayed_and_what_postgresql_refuses_is_found() {
     let ended = ended(child).await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     let said = serde_json::from_str(&ended.stdout).expect("JSON");
-    assert_eq!(without_runs(said), sums(60, 0, [2, 2], [58, 0]));
+    assert_eq!(without_runs(said), totals(60, 0, [2, 2], [58, 0]));
     let letters =
         database.rows("SELECT reason, source FROM aws_report_dead_letter ORDER BY source").await;
     let letter = |line| json!({"reason": "refused by PostgreSQL", "source": format!("replay:standard input:{line}")});
@@ -373,7 +373,7 @@ async fn what_firehose_compresses_is_replayed() {
     archive.add("6.gz", gzip(snappy_java(&text(5 * mails))));
     let (ended, said) = replayed(&database, archive.0.path(), &[]).await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert_eq!(without_runs(said), sums(6 * mails, 0, [0, 0], [6 * mails, 0]));
+    assert_eq!(without_runs(said), totals(6 * mails, 0, [0, 0], [6 * mails, 0]));
     let sends = database.one::<i64>("SELECT count(*) FROM aws_reports").await;
     assert_eq!(u64::try_from(sends), Ok(6 * mails));
 }
@@ -397,7 +397,7 @@ async fn a_zip_archive_that_is_killed_ends_with_exact_counts() {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(said["read_in_earlier_runs"].as_i64() >= Some(9_000), "{said}");
     let read = u64::try_from(lines.len()).expect("few");
-    assert_eq!(without_runs(said), sums(read, 1, [3, 3], [2 * FEWER, 0]));
+    assert_eq!(without_runs(said), totals(read, 1, [3, 3], [2 * FEWER, 0]));
     let letters = database.rows("SELECT source FROM aws_report_dead_letter ORDER BY source").await;
     let source = |line| json!({"source": format!("replay:{}/1.jsonl:{line}", path.display())});
     assert_eq!(letters, [source(778), source(779), source(780)]);

@@ -84,7 +84,7 @@ async fn any_order_gives_the_same(messages: usize) {
     assert_same(&found.2, &expected.2);
     assert_same(&found.3, &expected.3);
     assert_eq!(
-        any_order.rows(DOUBTFUL).await,
+        any_order.rows(MISMATCHED).await,
         Vec::<Value>::new(),
         "reports are the fold of their details"
     );
@@ -97,7 +97,7 @@ async fn any_order_gives_the_same(messages: usize) {
 }
 
 /// Reports that are not the fold of their details, and details without a report.
-pub(crate) const DOUBTFUL: &str = r#"
+pub(crate) const MISMATCHED: &str = r#"
     SELECT r.id FROM aws_reports r
     LEFT JOIN LATERAL (
         SELECT min("timestamp") FILTER (WHERE event_type = 'Delivery') AS delivery_at,

@@ -72,8 +72,8 @@ pub(super) enum Command {
 }
 
 const HELP: &str = "\
-A dead letter is a message body that could not be decoded, stored with the reason. Bodies \
-hold addresses: only `show` prints them. These commands need the rights of the schema's owner or \
+A dead letter is a message body that could not be decoded or written, stored with the reason. \
+Bodies hold addresses, so only `show` prints them. These commands need the rights of the schema's owner or \
 of `ses-reports grants --operator`.
 
   ses-reports dead-letters list --since 7d

@@ -41,7 +41,7 @@ pub(super) enum Command {
     /// Show what `up` would do: the SQL, the locks it takes, the tables it rewrites, and what the linter
     /// says
     ///
-    /// It is tried on a shadow database on the same server, which is dropped afterwards. Without the
+    /// The migrations are tried on a shadow database on the same server, which is dropped afterwards. Without the
     /// right to create one, only the SQL is shown.
     #[command(after_help = MIGRATE_HELP)]
     Plan {
@@ -79,7 +79,7 @@ pub(super) enum Command {
         #[command(flatten)]
         wait: Wait,
     },
-    /// Find drift: compare the live schema with what its migrations make
+    /// Find drift: compare the live schema with what the migrations create
     ///
     /// The migrations are applied to a shadow database on the same server, which is dropped afterwards.
     /// The live database is only read.
@@ -87,12 +87,12 @@ pub(super) enum Command {
     Verify {
         #[command(flatten)]
         schema: SchemaArgs,
-        /// Also check that no detail is without its report and that reports equal the fold of their
-        /// details: reads every row
+        /// Also check that every detail has a report, and that every report matches its details. This
+        /// reads every row
         #[arg(long)]
         data: bool,
     },
-    /// Accept applied migrations whose files were changed in comments, white space or line ends only
+    /// Accept applied migrations in whose files only comments, white space or line ends have changed
     #[command(after_help = MIGRATE_HELP)]
     Repair {
         #[command(flatten)]
@@ -100,17 +100,19 @@ pub(super) enum Command {
         #[command(flatten)]
         wait: Wait,
     },
-    /// Adopt a database in which somebody made the three tables by hand
+    /// Adopt a database in which somebody created the three tables by hand
     ///
-    /// It checks their columns (of any type), moves the tables to the schema `NAME_legacy` if they are
-    /// in ours, migrates, and converts every row: duplicates are merged, and a row that cannot be
-    /// understood becomes a dead letter. The old tables stay as they are. Stop every program that
-    /// writes to them first. If it is interrupted, run it again.
+    /// The tables are `aws_reports`, `aws_report_detail` and `aws_report_type`; their columns may be of
+    /// any type. The command moves them from the schema of ses-reports, NAME (`DATABASE_SCHEMA`), to
+    /// `NAME_legacy`, or reads them in the schema that --from names. It then migrates, and converts
+    /// every row: duplicates are merged, and a row that cannot be decoded becomes a dead letter. The old
+    /// tables keep their rows. Stop every program that writes to them first. If the command is
+    /// interrupted, run it again.
     #[command(after_help = MIGRATE_HELP)]
     Baseline {
         #[command(flatten)]
         schema: SchemaArgs,
-        /// The schema that holds the tables, if it is not ours
+        /// The schema that holds the tables, if it is not the one that ses-reports owns
         #[arg(long, value_name = "SCHEMA")]
         from: Option<String>,
         #[command(flatten)]
@@ -135,8 +137,8 @@ pub(super) struct SchemaArgs {
     #[command(flatten)]
     database: DatabaseArgs,
 
-    /// A server of the same version on which shadow databases are made, if not on the server of the
-    /// database itself
+    /// A server of the same PostgreSQL version on which shadow databases are created. Without it, they
+    /// are created on the server of the database itself
     #[arg(long, env, hide_env_values = true, value_name = "URL")]
     shadow_database_url: Option<SecretString>,
 
@@ -152,7 +154,7 @@ pub(super) struct SchemaArgs {
 /// How long to wait for another migrator.
 #[derive(Debug, Args)]
 pub(super) struct Wait {
-    /// How many seconds to wait for another migrator to end
+    /// How long to wait for another migrator to finish
     #[arg(long, value_name = "SECONDS", default_value_t = schema::MIGRATOR_TIMEOUT.as_secs())]
     wait: u64,
 }
@@ -280,13 +282,13 @@ async fn verify(args: &SchemaArgs, data: bool) -> Result<(), Failure> {
         let data = check.as_ref().map(data_text).unwrap_or_default();
         format!("{}\n{data}", drift_text(&drift))
     });
-    let doubtful = check.map_or(0, |check| check.doubtful);
-    if drift.differences.is_empty() && doubtful == 0 {
+    let mismatched = check.map_or(0, |check| check.mismatched);
+    if drift.differences.is_empty() && mismatched == 0 {
         return Ok(());
     }
     let mut line = format!("{} differences", drift.differences.len());
-    if doubtful > 0 {
-        let _ = write!(line, ", {doubtful} doubtful reports");
+    if mismatched > 0 {
+        let _ = write!(line, ", {mismatched} mismatched reports");
     }
     Err(Failure { code: DRIFT, line: line + ": see above" })
 }

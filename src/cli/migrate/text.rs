@@ -8,21 +8,21 @@ use crate::store::Check;
 
 pub(super) fn data_text(check: &Check) -> String {
     let mut text = String::new();
-    for doubt in &check.first {
-        let _ = match &doubt.columns {
+    for mismatch in &check.first {
+        let _ = match &mismatch.columns {
             Some(columns) => writeln!(
                 text,
                 "report {} does not match its details: {}",
-                doubt.report_id,
+                mismatch.report_id,
                 columns.join(", ")
             ),
-            None => writeln!(text, "details without a report: {}", doubt.report_id),
+            None => writeln!(text, "details without a report: {}", mismatch.report_id),
         };
     }
     let _ = write!(
         text,
         "{} reports checked, {} do not match their details",
-        check.reports, check.doubtful
+        check.reports, check.mismatched
     );
     text
 }

@@ -15,7 +15,8 @@ use tokio::sync::{Notify, Semaphore};
 use crate::metrics;
 use crate::queue::{MOST_PER_CALL, Room};
 
-/// What is reserved for a receive until one has been weighed: SNS takes messages of up to 256 KiB.
+/// What is reserved for a receive until one has been weighed: an SNS topic takes messages of up to
+/// 256 KiB, unless its `MaximumMessageSize` is raised (to at most 1 MiB).
 const FIRST_RESERVATION_KIB: usize = 10 * 256;
 /// However light messages are.
 const LEAST_RESERVATION_KIB: usize = 16;
