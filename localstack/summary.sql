@@ -1,4 +1,4 @@
--- What the demo prints: answers to the questions that people ask most.
+-- What the demo prints: answers to typical questions.
 \set QUIET on
 \pset footer off
 \pset null '-'

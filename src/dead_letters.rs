@@ -1,5 +1,5 @@
-//! Dead letters once more on the way of events: decoded by today's rules, written, and removed in the
-//! same transaction.
+//! Retries dead letters: they are decoded with the current rules, written, and removed in the same
+//! transaction.
 
 use std::time::Duration;
 

@@ -23,7 +23,7 @@
 //!
 //! The tables are owned by [`schema`] (migrations, grants, partitions) and cleaned by [`retention`]. The
 //! process itself is [`cli`], [`config`], [`http`] (probes and metrics), [`telemetry`], [`shutdown`] and
-//! [`metrics`]. Leaves that others share are [`postgres`] (names, errors, sessions), `https` (the
+//! [`metrics`]. Small modules that others share are [`postgres`] (names, errors, sessions), `https` (the
 //! client of AWS and of certificates), [`backoff`] and [`causes`].
 //!
 //! Six things are always true. The test that holds each is named with it.
@@ -34,10 +34,10 @@
 //! 3. Writing the same message twice, in any order, on any machine, changes nothing
 //!    (`tests/it/store.rs`).
 //! 4. The state is a fold over the events that does not depend on their order (`batch.rs`,
-//!    `row.rs`, `tests/it/stream.rs`).
+//!    `row/mod.rs`, `tests/it/stream.rs`).
 //! 5. Decoding does no I/O. Only the store speaks SQL to the report tables; only the schema module
 //!    runs DDL (`tests/it/layers.rs`).
-//! 6. Memory is bounded: a slow database slows the polling, never makes a queue in memory grow
+//! 6. Memory is bounded: a slow database slows the polling and never makes a queue in memory grow
 //!    (`worker/flow/budget.rs`).
 
 pub mod batch;

@@ -1,7 +1,7 @@
 //! Retention: whole months of details are dropped, old reports removed in bounded batches, and what
 //! was removed stays removed.
 //!
-//! It is the right of the schema's owner, so it has a connection of its own. Every step is one
+//! Only the owner of the schema may do that, so retention has its own connection. Every step is one
 //! transaction, or a statement that can be repeated; whatever is interrupted is finished by the
 //! next run, in whichever process.
 

@@ -1,5 +1,5 @@
-//! Connecting as an operator does: to a schema that is as new as this program, with a clear word
-//! where a right is missing.
+//! Connecting as an operator does: to a schema that is as new as this program, and saying
+//! clearly when a right is missing.
 
 use super::exit::{Failure, failed};
 use crate::config::Database;
@@ -29,7 +29,7 @@ pub(super) fn refused(error: &Error) -> Failure {
         _ if lacks_right => format!(
             "PostgreSQL: {error}: connect as the schema's owner, or as the role of `ses-reports grants --operator`"
         ),
-        Error::TakenOver => "another run of the same replay has begun, and goes on".to_owned(),
+        Error::TakenOver => "another run of the same replay has taken over".to_owned(),
         // It may quote the values.
         Error::Refused(refusal) => {
             format!("PostgreSQL refuses the values (SQLSTATE {})", refusal.code)

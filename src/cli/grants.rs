@@ -26,7 +26,7 @@ pub(super) struct GrantsArgs {
     reader: Option<RoleName>,
 
     /// A role for applications that send mail: it may create the report row of a mail and set its
-    /// customer and kind
+    /// `user_id` and `report_type`
     #[arg(long, value_name = "ROLE", value_parser = RoleName::new)]
     sender: Option<RoleName>,
 
@@ -45,9 +45,9 @@ pub(super) struct GrantsArgs {
 }
 
 const HELP: &str = "\
-Create the roles before you run the SQL. It also takes away all rights that it does not give, and \
-records the roles, so that each migration gives them their rights to what is new. Run it again \
-when you add a role.
+Create the roles before you run the SQL. It also revokes all other rights of these roles in the \
+schema, and records the roles, so that each later migration grants them their rights to what it \
+creates. Run it again when you add a role.
 
   ses-reports grants --reader analyst | psql -X -v ON_ERROR_STOP=1 -f - \"$ADMIN_URL\"";
 

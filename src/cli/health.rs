@@ -21,12 +21,12 @@ const MOST_BYTES: u64 = 16 * 1024;
 #[derive(Debug, Clone, Args)]
 #[command(after_help = HELP, max_term_width = 100)]
 pub(super) struct HealthArgs {
-    /// Where the worker serves its probes, such as `http://127.0.0.1:9090`. Without it, `HTTP_ADDR` of
-    /// this machine is asked
+    /// Where the worker serves its probes, such as `http://127.0.0.1:9090`. Without it, the port of
+    /// `HTTP_ADDR` on this machine is used
     #[arg(value_name = "URL", value_parser = Endpoint::read)]
     url: Option<Endpoint>,
 
-    /// Ask /readyz, whether the worker does its work, instead of /livez, whether it is alive
+    /// Ask /readyz (can the worker do its work?) instead of /livez (is it alive?)
     #[arg(long)]
     ready: bool,
 
@@ -40,8 +40,8 @@ pub(super) struct HealthArgs {
 
 const HELP: &str = "\
 It exits with 0 if the answer is 200. Otherwise it exits with 1 and repeats the answer in one line. \
-Use /livez to decide about restarts: /readyz also fails while PostgreSQL or SQS is away, when a \
-restart does not help.
+Use /livez to decide about restarts: /readyz also fails while PostgreSQL or SQS cannot be \
+reached, and a restart does not help then.
 
   HTTP_ADDR=0.0.0.0:9090 ses-reports health
   ses-reports health http://127.0.0.1:9090 --ready";

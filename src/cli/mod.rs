@@ -41,7 +41,7 @@ struct Cli {
 }
 
 const HELP: &str = "\
-Every flag of a worker can be set by the environment variable that is shown with it. An empty \
+Every flag of a worker can also be set by the environment variable that is shown with it. An empty \
 variable counts as not set.
 
   ses-reports --migrate-only            prepare the database, as a deploy step
@@ -54,7 +54,7 @@ error.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Consume the queue into the report tables; a call without a command does the same
+    /// Consume the queue into the report tables; this is the default without a command
     ///
     /// It migrates the schema if needed, then consumes the queue until SIGTERM or SIGINT. After the
     /// first signal it receives no more messages, writes and deletes those that it holds within 25
@@ -66,17 +66,17 @@ enum Command {
     Replay(replay::ReplayArgs),
     /// Drain the dead-letter queue of SQS, as if its messages came from the queue
     Redrive(redrive::RedriveArgs),
-    /// List, show, retry and delete the message bodies that could not be decoded
+    /// List, show, retry and delete dead letters: bodies that could not be decoded or written
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
     /// Show, try, apply, undo and verify the migrations of the schema
     #[command(subcommand)]
     Migrate(migrate::Command),
-    /// Print the SQL that gives the database roles their rights; uses neither a database nor AWS
+    /// Print the SQL that grants the database roles their rights; uses neither a database nor AWS
     Grants(grants::GrantsArgs),
     /// Check the health of a running worker, for containers without curl
     Health(health::HealthArgs),
-    /// List, create and drop the monthly partitions of the details
+    /// List, create and drop the monthly partitions of the detail table
     #[command(subcommand)]
     Partitions(partitions::Command),
 }

@@ -24,15 +24,15 @@ pub(super) enum Command {
         #[command(flatten)]
         common: Common,
     },
-    /// Create the current month and those after it; the worker does so by itself
+    /// Create the partitions of the current month and of those after it; workers do this by themselves
     Create {
-        /// How many months ahead
+        /// How many months ahead of the current one
         #[arg(long, default_value_t = MONTHS_AHEAD, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(..=120))]
         months: u16,
         #[command(flatten)]
         common: Common,
     },
-    /// Drop all months before one, for good: their late events are not stored either
+    /// Drop all months before a given one for good; late events of those months are not stored
     Drop {
         /// The first month to keep
         #[arg(long, value_name = "YYYY-MM", value_parser = month)]

@@ -25,8 +25,8 @@ pub(super) struct RedriveArgs {
     #[arg(long, value_name = "URL")]
     from: String,
 
-    /// The URL of the queue that the workers consume. It is refused as --from, because the workers
-    /// drain it themselves
+    /// The URL of the queue that the workers consume. --from must not be the same, because the workers
+    /// drain that queue
     #[arg(long, env, value_name = "URL")]
     sqs_queue_url: Option<String>,
 
@@ -193,4 +193,31 @@ fn as_json(summary: &Summary, left: u64) -> String {
         "left": left,
     })
     .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_total_is_documented() {
+        let operations = include_str!("../../docs/operations.md");
+        let summary = Summary {
+            received: 4,
+            redelivered: 0,
+            acknowledged: 1,
+            dead_letters: 1,
+            deleted: 4,
+            new_details: 2,
+            already_known: 1,
+            expired: 0,
+            not_deleted: 0,
+        };
+        let totals: serde_json::Value =
+            serde_json::from_str(&as_json(&summary, 0)).expect("an object");
+        assert_eq!(totals["with_events"], 2);
+        for key in totals.as_object().expect("an object").keys() {
+            assert!(operations.contains(&format!("`{key}`")), "{key} is not documented");
+        }
+    }
 }

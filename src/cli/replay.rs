@@ -212,6 +212,15 @@ mod tests {
     }
 
     #[test]
+    fn each_total_is_documented() {
+        let operations = include_str!("../../docs/operations.md");
+        let totals = as_json(&Replayed::default());
+        for key in totals.as_object().expect("an object").keys() {
+            assert!(operations.contains(&format!("`{key}`")), "{key} is not documented");
+        }
+    }
+
+    #[test]
     fn only_what_is_finished_without_a_problem_succeeds() {
         let args = Arguments::parse_from(["replay"]).replay;
         let code = |is_finished, problems: &[&str]| {

@@ -60,7 +60,11 @@ pub(super) fn applied_lines(upgrade: &schema::Upgrade) -> String {
         .map(|migration| format!("applied {} in {} ms", migration.name, migration.took.as_millis()))
         .collect();
     if !granted.is_empty() {
-        lines.push(format!("gave {} the rights of version {}", granted.join(", "), status.version));
+        lines.push(format!(
+            "granted {} the rights of version {}",
+            granted.join(", "),
+            status.version
+        ));
     }
     let name = &status.schema;
     lines.push(if status.is_newer() {
@@ -174,7 +178,7 @@ async fn prepare(
             tracing::info!(took_ms = migration.took.as_millis(), "applied {}", migration.name);
         }
         if !done.granted.is_empty() {
-            tracing::info!(roles = done.granted.join(", "), "gave the rights of this version");
+            tracing::info!(roles = done.granted.join(", "), "granted the rights of this version");
         }
         done.status
     };

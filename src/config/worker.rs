@@ -47,8 +47,8 @@ pub(crate) struct WorkerArgs {
     #[arg(long, env, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) exit_when_idle: Option<u64>,
 
-    /// The most long polls at once. There is one while the queue is quiet, and as many as are needed
-    /// while receives come back nearly full
+    /// The maximum number of long polls at once. There is one while the queue is quiet, and there are
+    /// more while receives come back nearly full
     #[arg(long, env, default_value_t = 128, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=512))]
     pub(crate) pollers: u16,
 
@@ -68,11 +68,11 @@ pub(crate) struct WorkerArgs {
     #[arg(long, env, default_value_t = 50, value_name = "MILLISECONDS", value_parser = clap::value_parser!(u64).range(..=60_000))]
     pub(crate) batch_linger: u64,
 
-    /// The most messages that are held between receive and delete
+    /// The maximum number of messages that are held between receive and delete
     #[arg(long, env, default_value_t = 5_000, value_name = "MESSAGES", value_parser = clap::value_parser!(u32).range(10..))]
     pub(crate) max_in_flight: u32,
 
-    /// The approximate limit of the bytes of message bodies that are held between receive and delete.
+    /// The approximate maximum of bytes of message bodies that are held between receive and delete.
     /// Each open poll reserves as many bytes as recent receives had
     #[arg(long, env, default_value_t = 67_108_864, value_name = "BYTES", value_parser = clap::value_parser!(u32).range(1_048_576..))]
     pub(crate) max_in_flight_bytes: u32,

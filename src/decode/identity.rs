@@ -1,4 +1,4 @@
-//! Ids are content: computed from what an event says, so that replays, duplicates and two workers
+//! Ids are computed from content, that is from what an event says, so that replays, duplicates and two workers
 //! agree without asking the database.
 
 use sha2::{Digest as _, Sha256};

@@ -1,7 +1,7 @@
 //! Decode: an SQS body becomes rows, an acknowledgement, or a dead letter. No I/O happens here.
 //!
 //! `envelope` takes the event out of what carries it, `event`, `mail` and `recipients` read it, and
-//! `rows` and `other_info` make of it what is stored, all from `json`, slices of the body; `kind`,
+//! `rows` and `other_info` build what is stored. All of them read `json`, whose values are slices of the body. `kind`,
 //! `address`, `domain`, `timestamp`, `text` and `identity` each know one thing about what SES writes.
 
 pub mod address;

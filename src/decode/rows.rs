@@ -1,5 +1,5 @@
-//! The rows of an event: one per recipient that it concerns, none of them made before what it takes is
-//! counted.
+//! The rows of an event: one per recipient that it concerns. The memory of each is counted before it is
+//! created.
 
 use time::OffsetDateTime;
 

@@ -1,4 +1,4 @@
-//! The policy, with items of which it is known whose fault it is that they are not written.
+//! Tests of the policy, with items of which it is known in advance what has to become of them.
 
 use std::collections::BTreeSet;
 

@@ -1,8 +1,8 @@
 //! Finds the message bodies in an archive, whatever joins them: lines, nothing (Firehose writes
 //! records without separators unless it is told to), white space, or an array around them.
 //!
-//! A body that begins with `{` or `[` ends where its JSON does, on whichever line. What is no JSON
-//! is a body of its own: its line, with the lines after it that are indented deeper or close its
+//! A body that begins with `{` or `[` ends where its JSON does, on whichever line. What is not JSON
+//! is a separate body: its line, with the lines after it that are indented deeper or close its
 //! brackets. So a broken line in an archive of lines costs no other line.
 
 use std::io::{self, Read};

@@ -1,6 +1,6 @@
-//! What the bytes of an archive are, told by their beginning, whatever the file is called. Text is read
-//! as it is and decompressed where that can be done; of anything else nothing is read, because the
-//! lines of a compressed file are no message bodies.
+//! What the bytes of an archive are. They are recognised by their beginning, whatever the name of the
+//! file is. Text is read as it is, and formats that are known are decompressed. Nothing is read from any
+//! other file, because the lines of a compressed file are not message bodies.
 
 use std::io::{self, BufReader, Cursor, Read};
 

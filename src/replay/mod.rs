@@ -1,8 +1,8 @@
-//! Replay: an archive of message bodies → decode → batch → write, on the way of events.
+//! Replay: message bodies from an archive take the same path as messages: decode, batch, write.
 //!
 //! ```text
 //! reader ──▶ writers
-//!  find       decode, write one part in one transaction with where it stood
+//!  find       decode, write one part and its position in one transaction
 //!  split
 //! ```
 //! Each part of the archive is committed together with which bodies it was and what became of them,

@@ -1,6 +1,6 @@
 //! Snappy as it is found in archives, besides its own framing: the stream of snappy-java, which
 //! Firehose writes as `Snappy`; the blocks of Hadoop, which it writes as `HADOOP_SNAPPY`; and a single
-//! raw block. Only the first of them begins with a mark of its own.
+//! raw block. Only the first of them begins with a signature.
 
 use std::io::{self, Read};
 

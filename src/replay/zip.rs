@@ -1,4 +1,4 @@
-//! ZIP archives: each file in one is a source of its own.
+//! ZIP archives: each file in one is a separate source.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _, SeekFrom};

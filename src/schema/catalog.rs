@@ -1,4 +1,4 @@
-//! What a schema consists of, in a form that two of them can be compared in.
+//! What a schema consists of, in a form in which two can be compared.
 
 use std::collections::{BTreeMap, BTreeSet};
 

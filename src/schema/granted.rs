@@ -1,7 +1,7 @@
 //! What the comment of the schema records about the roles to which `ses-reports grants` gave rights.
 //!
-//! A comment, because it is there before the first migration, needs no right of its own, and goes along
-//! with a dump.
+//! It is a comment because a comment can be there before the first migration, needs no additional right,
+//! and is part of a dump.
 
 use serde::{Deserialize, Serialize};
 
@@ -44,9 +44,9 @@ fn names(roles: &Roles) -> String {
     serde_json::to_string(&names).unwrap_or_default()
 }
 
-/// The statement of PL/pgSQL that records the roles. Where nothing is migrated yet they have no rights
-/// so far, which is version 0. Other lines of the comment stay.
-pub(super) fn remember(schema: &SchemaName, roles: &Roles) -> String {
+/// The statement of PL/pgSQL that records the roles. Before the first migration they have no
+/// rights, which is version 0. Other lines of the comment stay.
+pub(super) fn record(schema: &SchemaName, roles: &Roles) -> String {
     let quoted = schema.quoted();
     format!(
         "EXECUTE format('COMMENT ON SCHEMA {quoted} IS %L', concat_ws(E'\\n',

@@ -1,8 +1,8 @@
 //! The rights of the roles: who owns the schema, and who may do what in it.
 //!
-//! [`OBJECTS`] is the whole of it. What a role is not given there it has not: the SQL takes away
-//! everything else first. It is run once; the schema records the roles (`granted`), and the migrator
-//! gives them their rights again after each migration.
+//! [`OBJECTS`] is the complete list. A role has no right that is not in it, because the SQL first revokes
+//! all others. The SQL is run once; the schema records the roles (`granted`), and the migrator grants them
+//! their rights again after each migration.
 
 use std::fmt::Write as _;
 
@@ -23,7 +23,7 @@ pub struct Object {
 enum Rights {
     /// The reader may always SELECT. The operator may do what the worker does, and more.
     Table { worker: &'static str, sender: &'static str, operator: &'static str },
-    /// For everybody, as PostgreSQL has it: it computes, or it is a trigger.
+    /// For all roles, which is the default of PostgreSQL: it only computes, or it is a trigger.
     Open,
     /// Runs with the owner's rights, and only for the worker and the operator.
     WorkerOnly,
@@ -47,7 +47,7 @@ const fn worker_only(name: &'static str) -> Object {
 
 /// Everything in the schema. What the worker has is what the statements of `src/store/` need and
 /// no more; `ON CONFLICT … DO UPDATE` needs SELECT on what it compares. `{key}` and `{folded}` are the
-/// columns of a report that say which it is, and those that its events change.
+/// columns of a report that identify it, and those that its events change.
 pub const OBJECTS: &[Object] = &[
     table("refinery_schema_history", "SELECT", ""),
     table("aws_report_type", "INSERT (id, report_name)", "INSERT (id, report_name), SELECT"),
@@ -205,7 +205,7 @@ fn block(schema: &SchemaName, roles: &Roles) -> String {
             reader.quoted()
         );
     }
-    let _ = writeln!(block, "    {}", granted::remember(schema, roles));
+    let _ = writeln!(block, "    {}", granted::record(schema, roles));
     let _ = write!(
         block,
         "    IF to_regclass('{quoted}.refinery_schema_history') IS NULL THEN
@@ -221,7 +221,7 @@ fn block(schema: &SchemaName, roles: &Roles) -> String {
     block
 }
 
-/// What gives the roles their rights to what is in the schema, and takes away all others.
+/// The statements that grant the roles their rights in the schema, and revoke all others.
 pub(super) fn statements(schema: &SchemaName, roles: &Roles) -> Vec<String> {
     let quoted = schema.quoted();
     let mut statements = Vec::new();

@@ -1,4 +1,4 @@
-//! The lock against concurrent migrators: an advisory lock of the session, given back with it.
+//! The lock against concurrent migrators: an advisory lock, which is released when the session ends.
 
 use std::time::{Duration, Instant};
 

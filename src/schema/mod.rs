@@ -4,9 +4,9 @@
 //! | file | what happens there |
 //! |---|---|
 //! | `embedded`, `files`, `sql`, `lint` | the files: their names, their statements, what a linter says |
-//! | `session`, `lock`, `history` | a session straight to PostgreSQL, alone, and what was applied |
+//! | `session`, `lock`, `history` | a direct session with PostgreSQL, the lock against other migrators, and what was applied |
 //! | `up`, `down`, `driver`, `apply`, `statement`, `code`, `progress` | a migration is run, or undone |
-//! | `status`, `plan`, `verify`, `shadow`, `catalog`, `normal` | what is, what would be, what should be |
+//! | `status`, `plan`, `verify`, `shadow`, `catalog`, `normal` | the state of a schema: as it is, as `up` would leave it, as it should be |
 //! | `partitions` | the months of details: which there are, which are missing |
 //! | `roles`, `grants`, `granted`, `regrant` | who may do what, and how rights are given after a migration |
 //! | `baseline` | tables that were created by hand are moved out of the way |
@@ -59,7 +59,7 @@ pub(crate) use verify::Drift;
 /// How long a migrator waits for another one to end.
 pub(crate) const MIGRATOR_TIMEOUT: Duration = Duration::from_mins(5);
 
-/// The schema of one database, and the migrations that make it.
+/// The schema of one database, and the migrations that create it.
 #[derive(Debug, Clone)]
 pub struct Schema {
     /// How to connect, straight to PostgreSQL.
@@ -131,7 +131,7 @@ pub enum Error {
         /// The newest migration known here.
         newest: u32,
     },
-    /// A version was named that there is not.
+    /// There is no such version.
     #[error("there is no version {version}: the versions are 1 to {newest}")]
     NoSuchVersion {
         /// What was asked for.
@@ -151,7 +151,7 @@ pub enum Error {
     },
     /// A lock that traffic would wait behind could not be obtained.
     #[error(
-        "a table was in use for too long (lock_timeout {}, five tries): nothing was changed; run it again when the long transaction has ended",
+        "a table was in use for too long (lock_timeout {}, five attempts): nothing was changed; run it again when the long transaction has ended",
         session::LOCK_TIMEOUT
     )]
     Blocked,
@@ -169,7 +169,7 @@ pub enum Error {
     #[error("{0}")]
     Failed(String),
     /// An index was built and is not valid.
-    #[error("index {0} is invalid after its build: run it again to build it again")]
+    #[error("index {0} is invalid after its build: run the migration again, which builds it again")]
     InvalidIndex(String),
     /// Undoing would drop rows.
     #[error(
@@ -179,7 +179,7 @@ pub enum Error {
     WouldLose(Vec<Loss>),
     /// A shadow database cannot be made.
     #[error(
-        "a shadow database is needed to know what the migrations make, but it cannot be created here (CREATEDB is missing, or the server is read-only): grant CREATEDB, or set SHADOW_DATABASE_URL to another server of the same version"
+        "a shadow database is needed to find out what the migrations create, but it cannot be created here (CREATEDB is missing, or the server is read-only): grant CREATEDB, or set SHADOW_DATABASE_URL to another server of the same version"
     )]
     NoShadow,
     /// The database cannot hold every character.
@@ -187,12 +187,12 @@ pub enum Error {
     Encoding(String),
     /// A session cannot be kept.
     #[error(
-        "the URL leads to a connection pooler (PgBouncer, RDS Proxy) that gives each transaction another session, or takes no settings of a session: set MIGRATION_DATABASE_URL to PostgreSQL itself"
+        "the URL leads to a connection pooler (PgBouncer, RDS Proxy) that may give each transaction a different session, or that refuses session settings: set MIGRATION_DATABASE_URL to PostgreSQL itself"
     )]
     Pooler,
     /// A setting of the role, the database or the server that nothing but an operator can undo.
     #[error(
-        "{name} is {value} for this role: what migrations make would not be what they ask for; undo it (ALTER ROLE or ALTER DATABASE … RESET {name})"
+        "{name} is {value} for this role: the result of migrations would differ from what they ask for; undo it (ALTER ROLE or ALTER DATABASE … RESET {name})"
     )]
     Setting {
         /// The setting.
@@ -200,9 +200,9 @@ pub enum Error {
         /// What it is.
         value: String,
     },
-    /// Rights could not be given again.
+    /// Rights could not be granted.
     #[error(
-        "everything is applied, but the rights of the other roles could not be given again: {source}: migrate as {owner}, or run what `ses-reports grants` prints"
+        "everything is applied, but the rights of the other roles could not be granted: {source}: migrate as {owner}, or run what `ses-reports grants` prints"
     )]
     Grants {
         /// Who owned the schema when `grants` was run.

@@ -1,4 +1,4 @@
-//! What `up` would do: the exact SQL, found out by doing it to a shadow.
+//! What `up` would do: the exact SQL, found out by applying it to a shadow database.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! Gives the roles their rights to what a migration has made, before the first worker needs them.
+//! Grants the roles their rights to what a migration has created, before the first worker needs them.
 
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 

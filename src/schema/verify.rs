@@ -1,4 +1,4 @@
-//! Compares what is with what the migrations make: drift.
+//! Finds drift: compares the live schema with what the migrations create.
 
 use serde::Serialize;
 use sqlx::{Connection as _, PgConnection};

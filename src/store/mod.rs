@@ -98,7 +98,7 @@ impl Store {
                 dead_letters: statement(include_str!("write_dead_letters.sql")),
                 report_types: statement(include_str!("write_report_types.sql")),
                 kept: statement(
-                    "-- ses-reports: read from when on rows are kept\nSELECT what, kept_from FROM {schema}.aws_report_retention",
+                    "-- ses-reports: read the dates from which rows are kept\nSELECT what, kept_from FROM {schema}.aws_report_retention",
                 ),
                 stale_days: statement(include_str!("stale_days.sql")),
                 refresh_day: statement(
@@ -121,14 +121,14 @@ impl Store {
         self.timeout
     }
 
-    /// Asks from when on rows are kept, which another process may have changed. A batch that does
+    /// Reads the dates from which rows are kept, which another process may have changed. A batch that does
     /// not know it yet is refused its month, and asks then.
     ///
     /// # Errors
     /// When PostgreSQL cannot be reached or refuses.
     pub(crate) async fn learn_kept(&self) -> Result<(), Error> {
         let rows: Vec<(String, Date)> = self
-            .transaction("read from when on rows are kept", async |connection| {
+            .transaction("read the dates from which rows are kept", async |connection| {
                 Ok(sqlx::query_as(AssertSqlSafe(self.statements.kept.as_str()))
                     .persistent(self.prepared)
                     .fetch_all(connection)

@@ -1,4 +1,4 @@
-//! Makes the months of the detail table that its rows need.
+//! Creates the partitions of the detail table that rows need.
 
 use sqlx::{AssertSqlSafe, PgConnection};
 use time::{Date, Month, OffsetDateTime};

@@ -33,24 +33,23 @@ pub(super) enum Command {
     List {
         #[command(flatten)]
         filters: Filters,
-        /// List at most this many; all are counted
+        /// List at most this many; the counts by reason include all
         #[arg(long, default_value_t = 50, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
         #[command(flatten)]
         common: Common,
     },
-    /// Print the bodies of dead letters to standard output, and what else is known of them to standard
-    /// error
+    /// Print the bodies of dead letters to standard output, and their other columns to standard error
     ///
     /// Bodies are printed as they came; on a terminal, control characters are shown as `?`.
     Show {
-        /// Full ids, or at least their first four digits
+        /// Ids, which may be shortened to their first four or more digits
         #[arg(value_name = "ID", required = true)]
         ids: Vec<String>,
         #[command(flatten)]
         common: Common,
     },
-    /// Decode dead letters again with the rules of this version: those that become events are removed
+    /// Decode dead letters again with this version; those that become events are written and removed
     Retry {
         #[command(flatten)]
         chosen: Chosen,

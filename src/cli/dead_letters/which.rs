@@ -26,7 +26,7 @@ pub(in crate::cli) struct Filters {
     source: Option<String>,
 
     /// Only dead letters stored at this time or later: 2026-11-20T10:00:00Z, 2026-11-20, or 2h or 7d
-    /// for a time ago
+    /// for two hours or seven days ago
     #[arg(long, value_name = "TIME", value_parser = Moment::read)]
     since: Option<Moment>,
 
@@ -53,7 +53,7 @@ impl Filters {
 /// Ids, filters or all; never all because nothing was given.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Chosen {
-    /// Full ids, or at least their first four digits
+    /// Ids, which may be shortened to their first four or more digits
     #[arg(value_name = "ID")]
     ids: Vec<String>,
     /// All dead letters

@@ -1,4 +1,4 @@
-//! Creates months ahead of time, and learns from when on rows are kept.
+//! Creates months ahead of time, and reads the dates from which rows are kept.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,13 +33,13 @@ pub(crate) async fn create_months(store: Arc<Store>, pulse: Pulse) {
     }
 }
 
-/// Learns from when on rows are kept, until it is aborted. A failure is not worth a line: writing
+/// Reads the dates from which rows are kept, until it is aborted. A failure is not worth a line: writing
 /// fails too, and says so.
 pub(crate) async fn learn_kept(store: Arc<Store>, pulse: Pulse) {
     loop {
         pulse.wait(tokio::time::sleep(KEPT_EVERY)).await;
         if let Err(error) = store.learn_kept().await {
-            tracing::debug!(%error, "could not ask from when on rows are kept");
+            tracing::debug!(%error, "could not read the dates from which rows are kept");
         }
     }
 }

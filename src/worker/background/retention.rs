@@ -49,11 +49,11 @@ pub(crate) async fn remove_expired(
                 EVERY
             }
             Err(error @ Error::Clocks(_)) => {
-                tracing::warn!(%error, "nothing is removed until the wrong clock is set right; consuming continues");
+                tracing::warn!(%error, "nothing is removed until the clocks agree; consuming continues");
                 EVERY
             }
             Err(error) => {
-                tracing::warn!(%error, "could not remove what is no longer kept");
+                tracing::warn!(%error, "could not remove rows that are no longer kept");
                 AFTER_FAILURE
             }
         };
