@@ -145,6 +145,7 @@ mod tests {
                     timestamp: datetime!(2026-01-31 23:59:59 UTC)
                         + time::Duration::seconds(secs)
                         + time::Duration::days(31 * months),
+                    class: None,
                     other_info: "{}".to_owned(),
                 },
                 report,

@@ -14,7 +14,9 @@ use super::kind::Kind;
 use super::outcome::Outcome;
 use super::text::{self, shorten};
 use super::{Rules, address, decode, timestamp};
-use crate::row::{Bounce, DetailRow, EventRow, Milestone, ReportRow, ReportType};
+use crate::row::{
+    Bounce, Complaint, DetailRow, EventRow, Milestone, NOT_SPAM, ReportRow, ReportType,
+};
 
 /// A row, column by column.
 pub(crate) type Row = Map<String, Value>;
@@ -112,10 +114,20 @@ pub(crate) fn detail(
         Kind::Send => of_report.send_at = Some(at),
         Kind::Other(_) => {}
     }
+    let short = |key| said(key).map(|word| shorten(word, text::KIND).into_owned());
     if kind == Kind::Known(Milestone::Bounce) {
-        let short = |key| said(key).map(|word| shorten(word, text::KIND).into_owned());
-        of_report.bounce = short("bounceType")
-            .map(|bounce_type| Bounce { bounce_type, sub_type: short("bounceSubType") });
+        of_report.bounce = short("bounceType").map(|bounce_type| Bounce {
+            bounce_type,
+            sub_type: short("bounceSubType"),
+            class: None,
+            counts: true,
+        });
+    }
+    if kind == Kind::Known(Milestone::Complaint) {
+        let feedback_type = short("complaintFeedbackType");
+        of_report.not_spam_at = (feedback_type.as_deref() == Some(NOT_SPAM)).then_some(at);
+        let sub_type = short("complaintSubType");
+        of_report.complaint = Some(Complaint { sub_type, feedback_type, counts: true });
     }
     Ok(EventRow {
         detail: DetailRow {
@@ -124,6 +136,7 @@ pub(crate) fn detail(
                 .map(|id| shorten(&id, text::MESSAGE_ID).into_owned()),
             event_type: shorten(kind.name(), text::KIND).into_owned(),
             timestamp: at,
+            class: None,
             other_info: Value::Object(info.clone()).to_string(),
         },
         report: of_report,

@@ -16,7 +16,7 @@ use super::outcome::{Reason, Rejection};
 use super::recipients::{Recipient, Recipients};
 use super::text::{self, shorten};
 use super::timestamp;
-use crate::row::{AUTO_REPLY, Bounce, Milestone};
+use crate::row::{AUTO_REPLY, Bounce, Complaint, Milestone, NOT_SPAM};
 
 /// SES opened on 2011-01-25; an older event has a broken clock.
 pub(super) const EARLIEST: OffsetDateTime = datetime!(2011-01-01 00:00:00 UTC);
@@ -116,6 +116,7 @@ pub(super) struct Facts<'a> {
     ip_address: Cow<'a, str>,
     user_agent: Cow<'a, str>,
     bounce: Option<Bounce>,
+    complaint: Option<Complaint>,
     /// Whether no server reported the bounce: then it may be an auto-reply.
     is_unreported: bool,
 }
@@ -128,8 +129,9 @@ impl<'a> Facts<'a> {
         };
         let is_open = matches!(event.kind, Kind::Known(Milestone::Open | Milestone::Click));
         let is_bounce = event.kind == Kind::Known(Milestone::Bounce);
-        let word = |key| {
-            Some(own(is_bounce, key))
+        let is_complaint = event.kind == Kind::Known(Milestone::Complaint);
+        let word = |is_asked, key| {
+            Some(own(is_asked, key))
                 .filter(|word| !word.is_empty())
                 .map(|word| shorten(&word, text::KIND).into_owned())
         };
@@ -138,8 +140,17 @@ impl<'a> Facts<'a> {
             link: own(is_open, "link"),
             ip_address: own(is_open, "ipAddress"),
             user_agent: own(is_open, "userAgent"),
-            bounce: word("bounceType")
-                .map(|bounce_type| Bounce { bounce_type, sub_type: word("bounceSubType") }),
+            bounce: word(is_bounce, "bounceType").map(|bounce_type| Bounce {
+                bounce_type,
+                sub_type: word(is_bounce, "bounceSubType"),
+                class: None,
+                counts: true,
+            }),
+            complaint: is_complaint.then(|| Complaint {
+                sub_type: word(is_complaint, "complaintSubType"),
+                feedback_type: word(is_complaint, "complaintFeedbackType"),
+                counts: true,
+            }),
             is_unreported: is_bounce && own(is_bounce, "reportingMTA").is_empty(),
         }
     }
@@ -153,7 +164,19 @@ impl<'a> Facts<'a> {
         if is_general && self.is_unreported && recipient.has_no_report() {
             AUTO_REPLY.clone_into(&mut bounce.bounce_type);
         }
+        bounce.counts = recipient.counts_event;
         Some(bounce)
+    }
+
+    /// The complaint of a recipient.
+    pub(super) fn complaint_of(&self, recipient: &Recipient<'_>) -> Option<Complaint> {
+        Some(Complaint { counts: recipient.counts_event, ..self.complaint.clone()? })
+    }
+
+    /// Whether the recipient says that the mail is no spam.
+    pub(super) fn is_not_spam(&self) -> bool {
+        let feedback_type = self.complaint.as_ref().and_then(|said| said.feedback_type.as_deref());
+        feedback_type == Some(NOT_SPAM)
     }
 
     pub(super) fn detail_id(&self, event: &Event<'_>, recipient: &str) -> uuid::Uuid {

@@ -34,6 +34,10 @@ pub(super) struct Recipient<'a> {
     pub(super) named: Option<Rc<str>>,
     /// Whether it is one of several whom the event may concern.
     pub(super) ambiguous: bool,
+    /// Whether its report counts the event: of several whom it may concern, the first by address does.
+    pub(super) counts_event: bool,
+    /// Whether its report counts the message: of all destinations, the first by address does.
+    pub(super) counts_message: bool,
 }
 
 impl Recipient<'_> {
@@ -56,6 +60,7 @@ impl<'a> Recipients<'a> {
     ) -> Result<Self, Rejection> {
         let read = |list: Option<Json<'a>>| list.map_or_else(|| Ok(Self::default()), Self::of);
         let (listed, sent_to) = (read(list)?, read(destination)?);
+        let first_destination = sent_to.first_by_address().map(str::to_owned);
         let mut found = if listed.named.is_empty() {
             let may_be_any = kind.recipients_key().is_some() || names_nobody(kind);
             let mut found = Self { named: sent_to.named, left_over: listed.left_over };
@@ -71,7 +76,33 @@ impl<'a> Recipients<'a> {
         if *kind == Kind::Known(Milestone::Complaint) && found.named.len() > 1 {
             found.named.iter_mut().for_each(|one| one.ambiguous = true);
         }
+        found.choose_who_counts(first_destination);
         Ok(found)
+    }
+
+    /// The address that comes first by bytes.
+    fn first_by_address(&self) -> Option<&str> {
+        self.named.iter().map(|one| &*one.address).min()
+    }
+
+    /// An event that may concern several, and a message to several, are each counted by one report. Which
+    /// one does not depend on the order of events, because each of them names all destinations.
+    fn choose_who_counts(&mut self, first_destination: Option<String>) {
+        if self.named.len() > 1 {
+            let candidates = self.named.iter().filter(|one| one.ambiguous);
+            if let Some(first) = candidates.map(|one| one.address.clone()).min() {
+                for one in self.named.iter_mut().filter(|one| one.ambiguous) {
+                    one.counts_event = one.address == first;
+                }
+            }
+        }
+        if let Some(first) =
+            first_destination.or_else(|| self.first_by_address().map(str::to_owned))
+        {
+            for one in &mut self.named {
+                one.counts_message = one.address == first;
+            }
+        }
     }
 
     /// Reads a list: entries are strings or objects with `emailAddress`.
@@ -99,6 +130,8 @@ impl<'a> Recipients<'a> {
                         entry: Some(entry),
                         named: None,
                         ambiguous: false,
+                        counts_event: true,
+                        counts_message: true,
                     });
                 }
             }

@@ -150,7 +150,12 @@ fn three_recipients_with_three_fates_are_three_reports() {
     );
     assert_eq!(
         bounced.report.bounce,
-        Some(Bounce { bounce_type: "Permanent".to_owned(), sub_type: Some("NoEmail".to_owned()) })
+        Some(Bounce {
+            bounce_type: "Permanent".to_owned(),
+            sub_type: Some("NoEmail".to_owned()),
+            class: None,
+            counts: true,
+        })
     );
     assert_eq!(info(&bounced)["recipient"]["status"], "5.1.1");
     assert_eq!(info(&bounced)["bounce"].get("bouncedRecipients"), None);

@@ -7,7 +7,7 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Bounce, EventRow, Milestone, ReportRow, ReportType, least};
+use super::{Bounce, Complaint, EventRow, HUMAN, Milestone, ReportRow, ReportType, Tags, least};
 
 /// Most characters of an address column.
 pub const ADDRESS: usize = 100;
@@ -17,8 +17,13 @@ pub const MESSAGE_ID: usize = 64;
 pub const SUBJECT: usize = 200;
 /// Most characters of a user id or the name of a report type.
 pub const LABEL: usize = 200;
-/// Most characters of an event type, a bounce type or a bounce subtype.
+/// Most characters of an event type, a bounce type, or a subtype.
 pub(crate) const KIND: usize = 64;
+/// Most characters of a class or a provider, which are words of ours.
+pub(crate) const CLASS: usize = 32;
+
+/// About what an entry of a map takes beside its texts.
+const TAG_BYTES: usize = 96;
 
 /// A column of `aws_report_detail`.
 #[derive(Debug)]
@@ -49,6 +54,19 @@ pub struct Counter {
     pub of: Milestone,
 }
 
+/// A column of `aws_reports` that holds the first new detail of one type and class. Like a counter it
+/// takes nothing from a detail that was there already, because that one may have been classified
+/// again since.
+#[derive(Debug)]
+pub struct FirstOfClass {
+    /// Its name as SQL spells it.
+    pub name: &'static str,
+    /// The events among which it looks.
+    pub of: Milestone,
+    /// The class that they must have.
+    pub class: &'static str,
+}
+
 /// How a value is read from a row; it says the type of the parameter too.
 #[derive(Debug)]
 pub enum Get<R> {
@@ -62,6 +80,10 @@ pub enum Get<R> {
     Json(fn(&R) -> &str),
     /// `timestamptz`
     Time(fn(&R) -> Option<OffsetDateTime>),
+    /// `boolean`
+    Flag(fn(&R) -> Option<bool>),
+    /// `jsonb`, which travels as text
+    Tags(fn(&R) -> Option<&Tags>),
 }
 
 /// How what two sets of events say about one report becomes one value, and where the row holds it.
@@ -73,12 +95,31 @@ pub enum Fold {
     LeastText(fn(&mut ReportRow) -> &mut Option<String>),
     /// The earliest time.
     Earliest(fn(&mut ReportRow) -> &mut Option<OffsetDateTime>),
+    /// The latest time.
+    Latest(fn(&mut ReportRow) -> &mut Option<OffsetDateTime>),
     /// The greatest report type.
     Greatest(fn(&mut ReportRow) -> &mut Option<ReportType>),
+    /// False as soon as one event says so.
+    AllTrue(fn(&mut ReportRow) -> &mut Option<bool>),
+    /// All tags; of two values of one tag the least.
+    Tags(fn(&mut ReportRow) -> &mut Option<Tags>),
     /// The type of the strongest bounce.
     Bounce(fn(&mut ReportRow) -> &mut Option<Bounce>),
-    /// The subtype of the strongest bounce, which comes with its type.
-    BounceSubType,
+    /// What comes with the type of the strongest bounce.
+    OfBounce(Tie),
+    /// The subtype of the strongest complaint.
+    Complaint(fn(&mut ReportRow) -> &mut Option<Complaint>),
+    /// What comes with it.
+    OfComplaint(Tie),
+}
+
+/// What stays of two values whose bounces or complaints are equally strong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tie {
+    /// The least text, by bytes.
+    Least,
+    /// True if one of them is.
+    Any,
 }
 
 /// A text of which the least stays. Its name, getter and place are those of one field, so they cannot
@@ -141,6 +182,7 @@ pub const DETAIL: &[DetailColumn] = &[
         name: "notification_message_id",
         get: Get::Text(|row| row.detail.notification_message_id.as_deref(), MESSAGE_ID),
     },
+    DetailColumn { name: "class", get: Get::Text(|row| row.detail.class.as_deref(), CLASS) },
     DetailColumn { name: "other_info", get: Get::Json(|row| row.detail.other_info.as_str()) },
 ];
 
@@ -186,7 +228,54 @@ pub const REPORT: &[ReportColumn] = &[
             |row| row.bounce.as_ref().and_then(|bounce| bounce.sub_type.as_deref()),
             KIND,
         ),
-        fold: Fold::BounceSubType,
+        fold: Fold::OfBounce(Tie::Least),
+    },
+    ReportColumn {
+        name: "bounce_class",
+        get: Get::Text(|row| row.bounce.as_ref().and_then(|bounce| bounce.class.as_deref()), CLASS),
+        fold: Fold::OfBounce(Tie::Least),
+    },
+    ReportColumn {
+        name: "counts_bounce",
+        get: Get::Flag(|row| row.bounce.as_ref().map(|bounce| bounce.counts)),
+        fold: Fold::OfBounce(Tie::Any),
+    },
+    ReportColumn {
+        name: "complaint_sub_type",
+        get: Get::Text(
+            |row| row.complaint.as_ref().and_then(|complaint| complaint.sub_type.as_deref()),
+            KIND,
+        ),
+        fold: Fold::Complaint(|row| &mut row.complaint),
+    },
+    ReportColumn {
+        name: "complaint_feedback_type",
+        get: Get::Text(
+            |row| row.complaint.as_ref().and_then(|complaint| complaint.feedback_type.as_deref()),
+            KIND,
+        ),
+        fold: Fold::OfComplaint(Tie::Least),
+    },
+    ReportColumn {
+        name: "counts_complaint",
+        get: Get::Flag(|row| row.complaint.as_ref().map(|complaint| complaint.counts)),
+        fold: Fold::OfComplaint(Tie::Any),
+    },
+    ReportColumn {
+        name: "not_spam_at",
+        get: Get::Time(|row| row.not_spam_at),
+        fold: Fold::Latest(|row| &mut row.not_spam_at),
+    },
+    ReportColumn {
+        name: "counts_message",
+        get: Get::Flag(|row| row.counts_message),
+        fold: Fold::AllTrue(|row| &mut row.counts_message),
+    },
+    least_text!(provider, CLASS),
+    ReportColumn {
+        name: "tags",
+        get: Get::Tags(|row| row.tags.as_ref()),
+        fold: Fold::Tags(|row| &mut row.tags),
     },
 ];
 
@@ -194,6 +283,12 @@ pub const REPORT: &[ReportColumn] = &[
 pub const COUNTERS: &[Counter] = &[
     Counter { name: "open_count", of: Milestone::Open },
     Counter { name: "click_count", of: Milestone::Click },
+];
+
+/// The columns of `aws_reports` that hold the first new detail of a class.
+pub const FIRSTS_OF_CLASS: &[FirstOfClass] = &[
+    FirstOfClass { name: "human_open_at", of: Milestone::Open, class: HUMAN },
+    FirstOfClass { name: "human_click_at", of: Milestone::Click, class: HUMAN },
 ];
 
 /// The names of the columns of `aws_reports` that say which report it is.
@@ -204,7 +299,10 @@ pub(crate) fn key_names() -> impl Iterator<Item = &'static str> {
 /// The names of the columns of `aws_reports` that its events change, counters included.
 pub(crate) fn folded_names() -> impl Iterator<Item = &'static str> {
     let folded = REPORT.iter().filter(|column| !matches!(column.fold, Fold::Key));
-    folded.map(|column| column.name).chain(COUNTERS.iter().map(|counter| counter.name))
+    folded
+        .map(|column| column.name)
+        .chain(COUNTERS.iter().map(|counter| counter.name))
+        .chain(FIRSTS_OF_CLASS.iter().map(|first| first.name))
 }
 
 impl<R> Get<R> {
@@ -213,7 +311,10 @@ impl<R> Get<R> {
         match self {
             Self::Text(of, _) => of(row).map_or(0, str::len),
             Self::Json(of) => of(row).len(),
-            Self::Uuid(_) | Self::Number(_) | Self::Time(_) => 0,
+            Self::Tags(of) => of(row).map_or(0, |tags| {
+                tags.0.iter().map(|(name, value)| name.len() + value.len() + TAG_BYTES).sum()
+            }),
+            Self::Uuid(_) | Self::Number(_) | Self::Time(_) | Self::Flag(_) => 0,
         }
     }
 }
@@ -234,16 +335,27 @@ impl Fold {
                 let (mine, theirs) = (field(mine), field(theirs).take());
                 *mine = mine.take().max(theirs);
             }
-            Self::Bounce(field) => {
-                let (mine, theirs) = (field(mine), field(theirs).take());
-                *mine = match (mine.take(), theirs) {
-                    (Some(mine), Some(theirs)) => Some(mine.stronger(theirs)),
-                    (mine, theirs) => mine.or(theirs),
-                };
+            Self::Latest(field) => {
+                let (mine, theirs) = (field(mine), *field(theirs));
+                *mine = (*mine).max(theirs);
             }
-            Self::Key | Self::BounceSubType => {}
+            Self::AllTrue(field) => {
+                let (mine, theirs) = (field(mine), *field(theirs));
+                *mine = least(*mine, theirs);
+            }
+            Self::Tags(field) => join(field(mine), field(theirs).take(), Tags::joined),
+            Self::Bounce(field) => join(field(mine), field(theirs).take(), Bounce::stronger),
+            Self::Complaint(field) => join(field(mine), field(theirs).take(), Complaint::stronger),
+            Self::Key | Self::OfBounce(_) | Self::OfComplaint(_) => {}
         }
     }
+}
+
+fn join<T>(mine: &mut Option<T>, theirs: Option<T>, both: impl FnOnce(T, T) -> T) {
+    *mine = match (mine.take(), theirs) {
+        (Some(mine), Some(theirs)) => Some(both(mine, theirs)),
+        (mine, theirs) => mine.or(theirs),
+    };
 }
 
 #[cfg(test)]
@@ -265,15 +377,37 @@ pub(super) mod tests {
             Fold::Greatest(field) => {
                 *field(row) = Some(ReportType { id: i64::from(1 + number % 3), name: text });
             }
+            Fold::Latest(field) => {
+                let time = OffsetDateTime::UNIX_EPOCH.replace_year(2011 + i32::from(number % 19));
+                *field(row) = time.ok();
+            }
+            Fold::AllTrue(field) => *field(row) = Some(number.is_multiple_of(2)),
+            Fold::Tags(field) => {
+                let name = ["campaign", "variant"][usize::from(number / 16 % 2)].to_owned();
+                *field(row) = Some(Tags([(name, text)].into()));
+            }
             Fold::Bounce(field) => {
                 let types = ["Permanent", "Undetermined", "Transient", "New", "Newer"];
                 let sub_type = ["General", "NoEmail", "Suppressed"].get(usize::from(number % 4));
+                let class = ["mailbox full", "policy", "expired"].get(usize::from(number / 8 % 4));
                 *field(row) = Some(Bounce {
                     bounce_type: types[usize::from(number) % types.len()].to_owned(),
                     sub_type: sub_type.map(|&name| name.to_owned()),
+                    class: class.map(|&name| name.to_owned()),
+                    counts: !number.is_multiple_of(3),
                 });
             }
-            Fold::Key | Fold::BounceSubType => {}
+            Fold::Complaint(field) => {
+                let sub_types = ["OnAccountSuppressionList", "OnTenantSuppressionList", "New"];
+                let feedback_types = ["abuse", "not-spam", "other"];
+                *field(row) = Some(Complaint {
+                    sub_type: sub_types.get(usize::from(number % 5)).map(|&name| name.to_owned()),
+                    feedback_type: (feedback_types.get(usize::from(number / 5 % 4)))
+                        .map(|&name| name.to_owned()),
+                    counts: !number.is_multiple_of(3),
+                });
+            }
+            Fold::Key | Fold::OfBounce(_) | Fold::OfComplaint(_) => {}
         }
     }
 
@@ -284,6 +418,8 @@ pub(super) mod tests {
             Get::Text(of, _) => format!("{:?}", of(row)),
             Get::Json(of) => of(row).to_owned(),
             Get::Time(of) => format!("{:?}", of(row)),
+            Get::Flag(of) => format!("{:?}", of(row)),
+            Get::Tags(of) => format!("{:?}", of(row)),
         }
     }
 
@@ -301,8 +437,13 @@ pub(super) mod tests {
                 .map(|other| other.name)
                 .collect();
             let expected: &[_] = match column.fold {
-                Fold::Key | Fold::BounceSubType => &[],
-                Fold::Bounce(_) => &["bounce_type", "bounce_sub_type"],
+                Fold::Key | Fold::OfBounce(_) | Fold::OfComplaint(_) => &[],
+                Fold::Bounce(_) => {
+                    &["bounce_type", "bounce_sub_type", "bounce_class", "counts_bounce"]
+                }
+                Fold::Complaint(_) => {
+                    &["complaint_sub_type", "complaint_feedback_type", "counts_complaint"]
+                }
                 _ => &[column.name],
             };
             assert_eq!(changed, expected, "{}", column.name);

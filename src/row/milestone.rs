@@ -65,7 +65,7 @@ impl Milestone {
 
     /// Its place in [`super::ReportRow::first`].
     #[must_use]
-    pub(crate) fn index(self) -> usize {
+    pub fn index(self) -> usize {
         Self::ALL.iter().position(|one| *one == self).unwrap_or(0)
     }
 

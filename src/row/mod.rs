@@ -1,15 +1,20 @@
 //! The rows that an event becomes, and the fold that joins the rows of one report.
 
 pub mod columns;
+mod complaint;
 mod milestone;
+mod tags;
 
 use std::cmp::Ordering;
 
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+pub use complaint::Complaint;
+pub(crate) use complaint::NOT_SPAM;
 pub(crate) use milestone::Facts;
 pub use milestone::Milestone;
+pub use tags::Tags;
 
 /// One event and one recipient: a row of the detail table and what it says about its report.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,6 +45,9 @@ pub struct DetailRow {
     pub event_type: String,
     /// The event's own clock, to the microsecond.
     pub timestamp: OffsetDateTime,
+    /// What the event means by our rules: of an open or a click who made it, of a bounce or a delay why
+    /// it happened. `None` where no rule says.
+    pub class: Option<String>,
     /// The rest of the event, as JSON.
     pub other_info: String,
 }
@@ -69,6 +77,16 @@ pub struct ReportRow {
     pub first: [Option<OffsetDateTime>; Milestone::ALL.len()],
     /// The strongest bounce.
     pub bounce: Option<Bounce>,
+    /// The strongest complaint.
+    pub complaint: Option<Complaint>,
+    /// When the recipient last said that the mail is no spam.
+    pub not_spam_at: Option<OffsetDateTime>,
+    /// Whether this report counts its message: of a mail with several recipients one report does.
+    pub counts_message: Option<bool>,
+    /// Who runs the recipient's mailbox; `None` is any other.
+    pub provider: Option<String>,
+    /// The message tags that the operator has chosen.
+    pub tags: Option<Tags>,
 }
 
 /// A kind of mail: a row of `aws_report_type`.
@@ -83,6 +101,8 @@ pub struct ReportType {
 /// The bounce type of an answer to a mail, which SES reports as a bounce and which is none. Weaker than
 /// every bounce that a server reports.
 pub(crate) const AUTO_REPLY: &str = "AutoReply";
+/// The class of an open or a click that a person made.
+pub(crate) const HUMAN: &str = "human";
 
 /// `bounceType` and `bounceSubType`, open sets: SES adds to both.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +111,10 @@ pub struct Bounce {
     pub bounce_type: String,
     /// `General`, `NoEmail`, `OnAccountSuppressionList`, `MailboxFull`, …
     pub sub_type: Option<String>,
+    /// Why it bounced; `None` where no rule says.
+    pub class: Option<String>,
+    /// Whether this report counts it: where a bounce may be about several recipients, one report does.
+    pub counts: bool,
 }
 
 impl Bounce {
@@ -102,8 +126,10 @@ impl Bounce {
             Ordering::Greater => self,
             Ordering::Less => other,
             Ordering::Equal => Self {
-                sub_type: least(self.sub_type, other.sub_type),
                 bounce_type: self.bounce_type,
+                sub_type: least(self.sub_type, other.sub_type),
+                class: least(self.class, other.class),
+                counts: self.counts || other.counts,
             },
         }
     }
@@ -128,6 +154,7 @@ impl EventRow {
             columns::REPORT.iter().map(|column| column.get.text_bytes(report)).sum();
         let optional = [
             detail.notification_message_id.as_ref(),
+            detail.class.as_ref(),
             report.report_type.as_ref().map(|report_type| &report_type.name),
             named.as_ref(),
         ];
@@ -152,6 +179,11 @@ impl ReportRow {
             send_at: None,
             first: [None; Milestone::ALL.len()],
             bounce: None,
+            complaint: None,
+            not_spam_at: None,
+            counts_message: None,
+            provider: None,
+            tags: None,
         }
     }
 
@@ -221,6 +253,8 @@ pub(crate) mod tests {
         let bounce = |bounce_type: &str, sub_type: &str| Bounce {
             bounce_type: bounce_type.to_owned(),
             sub_type: Some(sub_type.to_owned()),
+            class: None,
+            counts: true,
         };
         let stronger = bounce("Transient", "General").stronger(bounce("Permanent", "Suppressed"));
         assert_eq!(stronger, bounce("Permanent", "Suppressed"));

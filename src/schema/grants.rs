@@ -47,7 +47,8 @@ const fn worker_only(name: &'static str) -> Object {
 
 /// Everything in the schema. What the worker has is what the statements of `src/store/` need and
 /// no more; `ON CONFLICT … DO UPDATE` needs SELECT on what it compares. `{key}` and `{folded}` are the
-/// columns of a report that identify it, and those that its events change.
+/// columns of a report that identify it, and those that its events change; `{detail}` are those
+/// of a detail.
 pub const OBJECTS: &[Object] = &[
     table("refinery_schema_history", "SELECT", ""),
     table("aws_report_type", "INSERT (id, report_name)", "INSERT (id, report_name), SELECT"),
@@ -59,8 +60,7 @@ pub const OBJECTS: &[Object] = &[
     ),
     table(
         "aws_report_detail",
-        "INSERT (id, notification_message_id, report_id, event_type, message_id, \"timestamp\", \
-         \"from\", \"to\", subject, other_info), SELECT (report_id, event_type)",
+        "INSERT ({detail}), SELECT (report_id, event_type, \"timestamp\", class)",
         "",
     ),
     operated(
@@ -98,11 +98,15 @@ pub const OBJECTS: &[Object] = &[
     open("aws_report_domain(text)"),
     open("aws_report_is_simulator(text)"),
     open("aws_report_bounce_kind(timestamp with time zone, text, text, timestamp with time zone)"),
+    open("aws_report_complaint_kind(timestamp with time zone, text, text)"),
+    open("aws_report_complaint_rank(text, text)"),
+    open("aws_report_tags_join(jsonb, jsonb)"),
     // With the caller's rights, and only the owner has those.
     open("aws_report_retention_advance(text, date)"),
     worker_only("aws_report_detail_ensure(date)"),
     worker_only("aws_report_daily_refresh(date)"),
     worker_only("aws_report_backfill_auto_replies(text, integer)"),
+    worker_only("aws_report_backfill_meanings(text, integer)"),
     // A trigger needs no right to be called.
     worker_only("aws_reports_note_days()"),
 ];
@@ -125,9 +129,12 @@ pub(crate) fn grants(schema: &SchemaName, roles: &Roles) -> Vec<Grant> {
     let list = |names: Vec<&str>| names.join(", ");
     let (key, folded) =
         (list(columns::key_names().collect()), list(columns::folded_names().collect()));
+    let detail = list(columns::DETAIL.iter().map(|column| column.name).collect());
     let mut grant = |on: String, rights: &str, to: Option<&RoleName>| {
         if let (Some(to), false) = (to, rights.is_empty()) {
-            let rights = rights.replace("{key}", &key).replace("{folded}", &folded);
+            let rights = (rights.replace("{key}", &key))
+                .replace("{folded}", &folded)
+                .replace("{detail}", &detail);
             grants.push(Grant { on, rights, to: to.clone() });
         }
     };

@@ -10,7 +10,7 @@ use super::transaction::{LOCK_TIMEOUT, Limits};
 use super::{Checkpoint, Error, Refusal, Store};
 use crate::batch::Columns;
 use crate::row::columns::{DETAIL, Get, REPORT};
-use crate::row::{EventRow, ReportRow};
+use crate::row::{EventRow, ReportRow, Tags};
 
 /// A body that became no report row.
 #[derive(Debug, Clone)]
@@ -258,5 +258,7 @@ fn bind<'q, R: 'q, O>(
         Get::Text(of, _) => query.bind(rows.map(of).collect::<Vec<_>>()),
         Get::Json(of) => query.bind(rows.map(of).collect::<Vec<_>>()),
         Get::Time(of) => query.bind(rows.map(of).collect::<Vec<_>>()),
+        Get::Flag(of) => query.bind(rows.map(of).collect::<Vec<_>>()),
+        Get::Tags(of) => query.bind(rows.map(|row| of(row).map(Tags::to_json)).collect::<Vec<_>>()),
     }
 }

@@ -10,7 +10,7 @@ WITH inserted AS (
     ) AS detail (
         {detail_names})
     ON CONFLICT DO NOTHING
-    RETURNING report_id, event_type
+    RETURNING report_id, event_type, "timestamp", class
 ), counted AS (
     SELECT report_id,
         {counts}
@@ -20,9 +20,9 @@ WITH inserted AS (
 ), folded AS (
     INSERT INTO {schema}.aws_reports AS held (
         {report_names},
-        {counter_names})
-    SELECT {report_names},
-        {counter_values}
+        {new_names})
+    SELECT {report_values},
+        {new_values}
     FROM UNNEST(
         {report_parameters}
     ) AS report (

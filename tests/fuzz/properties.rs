@@ -62,7 +62,8 @@ fn fits<R>(get: &Get<R>, row: &R) {
             let sensible = datetime!(2011-01-01 00:00:00 UTC)..=NOW + Duration::days(2);
             assert!(of(row).is_none_or(|time| sensible.contains(&time)), "{:?}", of(row));
         }
-        Get::Uuid(_) | Get::Number(_) | Get::Json(_) => {}
+        Get::Tags(of) => of(row).iter().for_each(|tags| is_jsonb(&tags.to_json())),
+        Get::Uuid(_) | Get::Number(_) | Get::Json(_) | Get::Flag(_) => {}
     }
 }
 

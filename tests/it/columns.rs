@@ -7,8 +7,12 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use ses_reports::postgres::SchemaName;
-use ses_reports::row::columns::{COUNTERS, DETAIL, Fold, Get, REPORT};
-use ses_reports::row::{Bounce, DetailRow, EventRow, Milestone, ReportRow, ReportType};
+use ses_reports::row::columns::{
+    COUNTERS, DETAIL, FIRSTS_OF_CLASS, FirstOfClass, Fold, Get, REPORT,
+};
+use ses_reports::row::{
+    Bounce, Complaint, DetailRow, EventRow, Milestone, ReportRow, ReportType, Tags,
+};
 use ses_reports::store::Store;
 use sqlx::postgres::PgConnectOptions;
 use time::macros::datetime;
@@ -24,16 +28,35 @@ fn set(row: &mut ReportRow, fold: &Fold, random: &mut fastrand::Rng) {
     let text = format!("text {}", random.u16(..));
     match fold {
         Fold::LeastText(field) => *field(row) = Some(text),
-        Fold::Earliest(field) => *field(row) = Some(NOON + Span::seconds(random.i64(0..100_000))),
+        Fold::Earliest(field) | Fold::Latest(field) => {
+            *field(row) = Some(NOON + Span::seconds(random.i64(0..100_000)));
+        }
         Fold::Greatest(field) => {
             *field(row) = Some(ReportType { id: random.i64(1..100), name: text });
         }
         Fold::Bounce(field) => {
             let types = ["Permanent", "Undetermined", "Transient", "New", "Newer"];
             let bounce_type = random.choice(types).expect("there are some").to_owned();
-            *field(row) = Some(Bounce { bounce_type, sub_type: random.bool().then_some(text) });
+            let class = random.bool().then(|| format!("class {}", random.u8(..)));
+            let (sub_type, counts) = (random.bool().then_some(text), random.bool());
+            *field(row) = Some(Bounce { bounce_type, sub_type, class, counts });
         }
-        Fold::Key | Fold::BounceSubType => {}
+        Fold::Complaint(field) => {
+            let sub_type = random.choice([None, Some("OnAccountSuppressionList"), Some("New")]);
+            let feedback_type = random.choice([None, Some("abuse"), Some("not-spam")]);
+            let owned = |word: Option<Option<&str>>| word.flatten().map(str::to_owned);
+            *field(row) = Some(Complaint {
+                sub_type: owned(sub_type),
+                feedback_type: owned(feedback_type),
+                counts: random.bool(),
+            });
+        }
+        Fold::AllTrue(field) => *field(row) = Some(random.bool()),
+        Fold::Tags(field) => {
+            let name = random.choice(["campaign", "variant"]).expect("two").to_owned();
+            *field(row) = Some(Tags([(name, text)].into()));
+        }
+        Fold::Key | Fold::OfBounce(_) | Fold::OfComplaint(_) => {}
     }
 }
 
@@ -46,6 +69,9 @@ fn event(number: u128, random: &mut fastrand::Rng) -> EventRow {
             notification_message_id: random.bool().then(|| format!("notification {number}")),
             event_type: random.choice(["Open", "Click", "Send"]).expect("three").to_owned(),
             timestamp: NOON + Span::seconds(random.i64(0..100_000)),
+            class: random
+                .bool()
+                .then(|| random.choice(["human", "proxy"]).expect("two").to_owned()),
             other_info: json!({ "number": number.to_string() }).to_string(),
         },
         report: ReportRow::new(report, recipient.clone(), format!("message {report}")),
@@ -59,6 +85,14 @@ fn event(number: u128, random: &mut fastrand::Rng) -> EventRow {
             set(&mut row.report, &column.fold, random);
         }
     }
+    // No event has one without the other.
+    let complaint_at = &mut row.report.first[Milestone::Complaint.index()];
+    if row.report.complaint.is_none() {
+        *complaint_at = None;
+    }
+    if complaint_at.is_none() {
+        row.report.complaint = None;
+    }
     row
 }
 
@@ -70,6 +104,8 @@ fn value<R>(get: &Get<R>, row: &R) -> Value {
         Get::Text(of, _) => json!(of(row)),
         Get::Json(of) => serde_json::from_str(of(row)).expect("JSON"),
         Get::Time(of) => json!(of(row).map(OffsetDateTime::unix_timestamp)),
+        Get::Flag(of) => json!(of(row)),
+        Get::Tags(of) => json!(of(row).map(|tags| &tags.0)),
     }
 }
 
@@ -117,16 +153,29 @@ async fn every_column_holds_what_its_line_says() {
         };
         json!(events.iter().filter(is_counted).count())
     };
+    let first_of = |report: &ReportRow, first: &FirstOfClass| {
+        let of_class = events.iter().filter(|row| {
+            row.report.id == report.id
+                && row.detail.event_type == first.of.facts().event_type
+                && row.detail.class.as_deref() == Some(first.class)
+        });
+        json!(of_class.map(|row| row.detail.timestamp.unix_timestamp()).min())
+    };
     let expected: Vec<Value> = (reports.values())
         .map(|report| {
             let read = REPORT.iter().map(|column| (column.name, value(&column.get, report)));
             let counts = COUNTERS.iter().map(|counter| (counter.name, counted(report, counter.of)));
-            object(read.chain(counts))
+            let firsts = FIRSTS_OF_CLASS.iter().map(|first| (first.name, first_of(report, first)));
+            object(read.chain(counts).chain(firsts))
         })
         .collect();
     let columns = REPORT.iter().map(|column| selected(column.name, &column.get));
-    let columns: Vec<String> =
-        columns.chain(COUNTERS.iter().map(|counter| counter.name.to_owned())).collect();
+    let columns: Vec<String> = columns
+        .chain(COUNTERS.iter().map(|counter| counter.name.to_owned()))
+        .chain(
+            FIRSTS_OF_CLASS.iter().map(|first| selected(first.name, &Get::<()>::Time(|()| None))),
+        )
+        .collect();
     let sql = format!("SELECT {} FROM aws_reports ORDER BY aws_reports.id", columns.join(", "));
     assert_eq!(database.rows(&sql).await, expected);
 
@@ -144,8 +193,9 @@ fn sql_type<R>(get: &Get<R>) -> String {
         Get::Uuid(_) => "uuid".to_owned(),
         Get::Number(_) => "bigint".to_owned(),
         Get::Text(_, most) => format!("character varying({most})"),
-        Get::Json(_) => "jsonb".to_owned(),
+        Get::Json(_) | Get::Tags(_) => "jsonb".to_owned(),
         Get::Time(_) => "timestamp with time zone".to_owned(),
+        Get::Flag(_) => "boolean".to_owned(),
     }
 }
 
@@ -164,6 +214,9 @@ async fn every_column_of_the_two_tables_has_its_line() {
     }
     for counter in COUNTERS {
         expect("aws_reports", counter.name, "integer".to_owned());
+    }
+    for first in FIRSTS_OF_CLASS {
+        expect("aws_reports", first.name, "timestamp with time zone".to_owned());
     }
     // PostgreSQL's own: a default and a trigger.
     for name in ["created_at", "updated_at"] {

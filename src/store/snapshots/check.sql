@@ -17,7 +17,9 @@ WITH compared AS (
         CASE WHEN report.delivery_delay_at IS DISTINCT FROM fold.delivery_delay_at THEN 'delivery_delay_at' END,
         CASE WHEN report.subscription_at IS DISTINCT FROM fold.subscription_at THEN 'subscription_at' END,
         CASE WHEN report.open_count <> fold.open_count THEN 'open_count' END,
-        CASE WHEN report.click_count <> fold.click_count THEN 'click_count' END
+        CASE WHEN report.click_count <> fold.click_count THEN 'click_count' END,
+        CASE WHEN report.human_open_at IS DISTINCT FROM fold.human_open_at THEN 'human_open_at' END,
+        CASE WHEN report.human_click_at IS DISTINCT FROM fold.human_click_at THEN 'human_click_at' END
     ], NULL) AS columns
     FROM {schema}.aws_reports AS report
     CROSS JOIN LATERAL (
@@ -31,7 +33,9 @@ WITH compared AS (
             min("timestamp") FILTER (WHERE event_type = 'DeliveryDelay') AS delivery_delay_at,
             min("timestamp") FILTER (WHERE event_type = 'Subscription') AS subscription_at,
             count(*) FILTER (WHERE event_type = 'Open') AS open_count,
-            count(*) FILTER (WHERE event_type = 'Click') AS click_count
+            count(*) FILTER (WHERE event_type = 'Click') AS click_count,
+            min("timestamp") FILTER (WHERE event_type = 'Open' AND class = 'human') AS human_open_at,
+            min("timestamp") FILTER (WHERE event_type = 'Click' AND class = 'human') AS human_click_at
         FROM {schema}.aws_report_detail WHERE report_id = report.id
     ) AS fold
     WHERE report.id > $1 AND report.id <= $2
