@@ -129,7 +129,7 @@ async fn drop_before(database: &Database, before: Date, dry_run: bool) -> Result
     let mut lines = if dropped.is_empty() { Vec::new() } else { table(&dropped) };
     let bytes: i64 = dropped.iter().map(|partition| partition.bytes).sum();
     lines.push(format!(
-        "{} {} partitions, {}; details are kept from {} on",
+        "{} {} partitions, {}; details of {} and later are kept",
         if dry_run { "would drop" } else { "dropped" },
         dropped.len(),
         size(bytes),
@@ -185,7 +185,7 @@ fn state(partition: &Partition) -> String {
     let attached = if partition.is_attached {
         "attached"
     } else if partition.is_pending {
-        "half detached"
+        "detach interrupted"
     } else {
         "detached"
     };

@@ -54,7 +54,7 @@ message that is not an event is stored as a dead letter in PostgreSQL, where \
 `ses-reports dead-letters` finds it. The command ends when the queue is empty. It needs \
 the rights of a worker in PostgreSQL and on that queue.
 
-  ses-reports redrive --from https://sqs.eu-west-1.amazonaws.com/123456789012/ses-reports-dead-letter";
+  ses-reports redrive --from \"$DEAD_LETTER_QUEUE_URL\"";
 
 /// How long the queue is quiet when it is empty.
 const IDLE: Duration = Duration::from_secs(3);

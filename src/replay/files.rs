@@ -162,7 +162,7 @@ fn add_zip(path: &Path, known_as: &str, found: &mut Found) {
     let (entries, unreadable) = match zip::entries(path) {
         Ok(entries) => entries,
         Err(error) => {
-            return found.unreadable.push(format!("{name}: it is a broken ZIP archive: {error}"));
+            return found.unreadable.push(format!("{name}: broken ZIP archive: {error}"));
         }
     };
     found.unreadable.extend(unreadable.iter().map(|problem| format!("{name}/{problem}")));

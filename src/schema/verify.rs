@@ -80,7 +80,7 @@ async fn expected(shadow: &Shadow, version: u32) -> Result<catalog::Catalog, Err
 impl Difference {
     /// How to reconcile, in a line.
     #[must_use]
-    pub(crate) fn mend(&self) -> String {
+    pub(crate) fn repair(&self) -> String {
         match (&*self.kind, &self.expected, &self.found) {
             ("partition", _, Some(_)) => {
                 format!("ALTER TABLE aws_report_detail DETACH PARTITION {} FINALIZE", self.name)

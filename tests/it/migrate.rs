@@ -330,7 +330,7 @@ pub async fn verify_finds_each_kind_of_drift() {
     for said in [
         "trigger aws_reports.aws_reports_touch is missing",
         "function aws_report_shorten(value text, most integer) differs",
-        "to mend:",
+        "repair:",
     ] {
         assert!(drift.stdout.contains(said), "{said}: {}", drift.stdout);
     }

@@ -110,7 +110,7 @@ pub(super) fn summed(summary: &Summary, json: bool) -> String {
     };
     let events = new_events + known_events + expired_events;
     format!(
-        "read {read} dead letters: {with_events} became events, {acknowledged} acknowledged, {dead_letters} dead letters still{elsewhere}\n{events} events: {new_events} new, {known_events} already known, {expired_events} no longer kept"
+        "read {read} dead letters: {with_events} became events, {acknowledged} acknowledged, {dead_letters} still dead letters{elsewhere}\n{events} events: {new_events} new, {known_events} already known, {expired_events} no longer kept"
     )
 }
 

@@ -100,7 +100,7 @@ pub(super) enum Command {
         #[command(flatten)]
         wait: Wait,
     },
-    /// Adopt a database in which somebody created the three tables by hand
+    /// Adopt a database in which the three tables were created by hand
     ///
     /// The tables are `aws_reports`, `aws_report_detail` and `aws_report_type`; their columns may be of
     /// any type. The command moves them from the schema of ses-reports, NAME (`DATABASE_SCHEMA`), to

@@ -123,7 +123,7 @@ pub(super) fn plan_text(plan: &Plan) -> String {
                 let size = lock.bytes.map(|bytes| format!(", {}", size(bytes))).unwrap_or_default();
                 let waits = match lock.blocks {
                     Some(who) => format!("{who} wait"),
-                    None => "nobody waits".to_owned(),
+                    None => "no session waits".to_owned(),
                 };
                 let _ =
                     writeln!(text, "-- lock: {} on {} ({waits}{size})", lock.mode, lock.relation);
@@ -134,7 +134,7 @@ pub(super) fn plan_text(plan: &Plan) -> String {
             let _ = writeln!(text, "{};", step.sql.trim_end_matches(';'));
         }
         if migration.code {
-            let _ = writeln!(text, "\n-- then code of the program");
+            let _ = writeln!(text, "\n-- then a function in Rust (src/schema/code.rs)");
         }
     }
     text
@@ -162,7 +162,7 @@ pub(super) fn drift_text(drift: &Drift) -> String {
     for difference in &drift.differences {
         let what = match (&difference.expected, &difference.found) {
             (Some(_), None) => "is missing",
-            (None, Some(_)) => "is not made by any migration",
+            (None, Some(_)) => "is not created by any migration",
             _ => "differs",
         };
         let _ = writeln!(text, "{} {} {what}", difference.kind, difference.name);
@@ -172,10 +172,10 @@ pub(super) fn drift_text(drift: &Drift) -> String {
         if let Some(found) = &difference.found {
             let _ = writeln!(text, "  found:    {found}");
         }
-        let _ = writeln!(text, "  to mend:  {}", difference.mend());
+        let _ = writeln!(text, "  repair:   {}", difference.repair());
     }
     let _ = match drift.differences.len() {
-        0 => write!(text, "schema {} is what version {} makes", drift.schema, drift.version),
+        0 => write!(text, "schema {} matches version {}", drift.schema, drift.version),
         count => write!(
             text,
             "schema {} differs from version {} in {count} places",
