@@ -6,33 +6,29 @@
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
-mod names {
-    pub(crate) const MESSAGES_RECEIVED: &str = "ses_reports_messages_received_total";
-    pub(crate) const MESSAGES_REDELIVERED: &str = "ses_reports_messages_redelivered_total";
-    pub(crate) const MESSAGES_ACKNOWLEDGED: &str = "ses_reports_messages_acknowledged_total";
-    pub(crate) const MESSAGES_DELETED: &str = "ses_reports_messages_deleted_total";
-    pub(crate) const MESSAGES_NOT_DELETED: &str = "ses_reports_messages_not_deleted_total";
-    pub(crate) const MESSAGES_HELD: &str = "ses_reports_messages_held";
-    pub(crate) const DEAD_LETTERS: &str = "ses_reports_dead_letters_total";
-    pub(crate) const MESSAGES_TRUSTED: &str = "ses_reports_messages_trusted_total";
-    pub(crate) const MESSAGES_REFUSED: &str = "ses_reports_messages_refused_total";
-    pub(crate) const MESSAGES_UNVERIFIED: &str = "ses_reports_messages_unverified_total";
-    pub(crate) const MESSAGES_AWAITING_CERTIFICATE: &str =
-        "ses_reports_messages_awaiting_certificate";
-    pub(crate) const MESSAGES_BLOCKED: &str = "ses_reports_messages_blocked";
-    pub(crate) const CERTIFICATE_FAILURES: &str = "ses_reports_certificate_failures_total";
-    pub(crate) const DETAILS_NEW: &str = "ses_reports_details_new_total";
-    pub(crate) const DETAILS_KNOWN: &str = "ses_reports_details_known_total";
-    pub(crate) const DETAILS_EXPIRED: &str = "ses_reports_details_expired_total";
-    pub(crate) const RECEIVE_FAILURES: &str = "ses_reports_receive_failures_total";
-    pub(crate) const WRITE_FAILURES: &str = "ses_reports_write_failures_total";
-    pub(crate) const TRANSACTION_SECONDS: &str = "ses_reports_transaction_seconds";
-    pub(crate) const COMMIT_SECONDS: &str = "ses_reports_commit_seconds";
-    pub(crate) const BATCH_MESSAGES: &str = "ses_reports_batch_messages";
-    pub(crate) const QUEUE_SECONDS: &str = "ses_reports_queue_seconds";
-    pub(crate) const REFRESH_SECONDS: &str = "ses_reports_daily_refresh_seconds";
-}
-pub(crate) use names::*;
+pub(crate) const MESSAGES_RECEIVED: &str = "ses_reports_messages_received_total";
+pub(crate) const MESSAGES_REDELIVERED: &str = "ses_reports_messages_redelivered_total";
+pub(crate) const MESSAGES_ACKNOWLEDGED: &str = "ses_reports_messages_acknowledged_total";
+pub(crate) const MESSAGES_DELETED: &str = "ses_reports_messages_deleted_total";
+pub(crate) const MESSAGES_NOT_DELETED: &str = "ses_reports_messages_not_deleted_total";
+pub(crate) const MESSAGES_HELD: &str = "ses_reports_messages_held";
+pub(crate) const DEAD_LETTERS: &str = "ses_reports_dead_letters_total";
+pub(crate) const MESSAGES_TRUSTED: &str = "ses_reports_messages_trusted_total";
+pub(crate) const MESSAGES_REFUSED: &str = "ses_reports_messages_refused_total";
+pub(crate) const MESSAGES_UNVERIFIED: &str = "ses_reports_messages_unverified_total";
+pub(crate) const MESSAGES_AWAITING_CERTIFICATE: &str = "ses_reports_messages_awaiting_certificate";
+pub(crate) const MESSAGES_BLOCKED: &str = "ses_reports_messages_blocked";
+pub(crate) const CERTIFICATE_FAILURES: &str = "ses_reports_certificate_failures_total";
+pub(crate) const DETAILS_NEW: &str = "ses_reports_details_new_total";
+pub(crate) const DETAILS_KNOWN: &str = "ses_reports_details_known_total";
+pub(crate) const DETAILS_EXPIRED: &str = "ses_reports_details_expired_total";
+pub(crate) const RECEIVE_FAILURES: &str = "ses_reports_receive_failures_total";
+pub(crate) const WRITE_FAILURES: &str = "ses_reports_write_failures_total";
+pub(crate) const TRANSACTION_SECONDS: &str = "ses_reports_transaction_seconds";
+pub(crate) const COMMIT_SECONDS: &str = "ses_reports_commit_seconds";
+pub(crate) const BATCH_MESSAGES: &str = "ses_reports_batch_messages";
+pub(crate) const QUEUE_SECONDS: &str = "ses_reports_queue_seconds";
+pub(crate) const REFRESH_SECONDS: &str = "ses_reports_daily_refresh_seconds";
 
 /// Starts recording. Without it every record is a no-op.
 ///

@@ -21,7 +21,7 @@ const MOST_CALLS: usize = 128;
 const LINGER: Duration = Duration::from_millis(20);
 /// Attempts for entries that SQS did not delete although it answered. After these they are left: they are
 /// received again, change nothing, and are deleted then.
-const TRIES: u32 = 3;
+pub(super) const TRIES: u32 = 3;
 
 /// What is needed to delete messages.
 #[derive(Debug)]

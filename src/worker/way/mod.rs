@@ -7,3 +7,6 @@ pub(super) mod poller;
 pub(super) mod tables;
 pub(super) mod verification;
 pub(super) mod writer;
+
+#[cfg(test)]
+mod tests;
