@@ -185,7 +185,7 @@ fn start(
     }
 
     let locked = Arc::new(LockedReports::default());
-    let tables = Arc::new(tables::Parts {
+    let tables = Arc::new(tables::Shared {
         store: Arc::clone(&store),
         source: format!("sqs:{}", queue.name()).into(),
         breaker: Breaker::default(),

@@ -149,9 +149,9 @@ impl HeldMessages {
 
     /// Logs, throttled, which session holds the lock that messages wait for.
     async fn name_holder(&self, message: &Pending, messages: usize) {
-        let Some(_) = self.tables.parts.lines.lock_holder.add(1) else { return };
+        let Some(_) = self.tables.shared.lines.lock_holder.add(1) else { return };
         let rows: Vec<&EventRow> = message.outcome.rows().iter().collect();
-        if let Ok(Some(holder)) = self.tables.parts.store.lock_holder(&rows).await {
+        if let Ok(Some(holder)) = self.tables.shared.store.lock_holder(&rows).await {
             tracing::warn!(
                 messages,
                 "messages wait for a lock that another session holds: {holder}; the others are written"
@@ -181,7 +181,7 @@ impl HeldMessages {
         let reason = by.filter(|_| blocked >= MOST_BLOCKED);
         let reason =
             reason.map(|by| format!("PostgreSQL refuses many messages for one reason: {by}"));
-        if self.tables.parts.health.gate.set_refusing(reason.clone()) {
+        if self.tables.shared.health.gate.set_refusing(reason.clone()) {
             if let Some(reason) = reason {
                 tracing::error!(messages = blocked, "{reason}; not receiving");
             } else {

@@ -20,7 +20,7 @@ use crate::worker::stats::{self, Stats};
 
 /// What is needed to write messages.
 #[derive(Debug)]
-pub(crate) struct Parts {
+pub(crate) struct Shared {
     pub(crate) store: Arc<Store>,
     /// The source that dead letters record.
     pub(crate) source: Arc<str>,
@@ -36,7 +36,7 @@ pub(crate) struct Parts {
 /// The destination of one task.
 #[derive(Debug)]
 pub(crate) struct Tables {
-    pub(crate) parts: Arc<Parts>,
+    pub(crate) shared: Arc<Shared>,
     /// Messages that were set aside.
     held: Vec<Held>,
 }
@@ -51,8 +51,8 @@ pub(crate) struct Lines {
 }
 
 impl Tables {
-    pub(crate) fn new(parts: &Arc<Parts>) -> Self {
-        Self { parts: Arc::clone(parts), held: Vec::new() }
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::clone(shared), held: Vec::new() }
     }
 
     /// Writes a batch until each message is committed, a dead letter, or held, and returns those that are
@@ -71,15 +71,15 @@ impl Tables {
 
     /// Says once in a while which session holds a lock for which every event waits.
     async fn name_holder_of_tables(&self) {
-        if self.parts.lines.lock_holder.add(1).is_some()
-            && let Some(holder) = lock_holder(&self.parts.store).await
+        if self.shared.lines.lock_holder.add(1).is_some()
+            && let Some(holder) = lock_holder(&self.shared.store).await
         {
             tracing::warn!("every message waits for a lock that another session holds: {holder}");
         }
     }
 
     fn database_away(&self, reason: Option<String>) -> bool {
-        self.parts.health.gate.set_database_away(reason)
+        self.shared.health.gate.set_database_away(reason)
     }
 }
 
@@ -87,15 +87,15 @@ impl Destination for Tables {
     type Item = Pending;
 
     fn breaker(&self) -> Option<&Breaker> {
-        Some(&self.parts.breaker)
+        Some(&self.shared.breaker)
     }
 
     async fn write(&self, part: &[Pending]) -> Result<Written, Error> {
         let rows: Vec<&EventRow> = part.iter().flat_map(|pending| pending.outcome.rows()).collect();
         let dead_letters: Vec<DeadLetter<'_>> =
-            part.iter().filter_map(|pending| dead_letter(pending, &self.parts.source)).collect();
+            part.iter().filter_map(|pending| dead_letter(pending, &self.shared.source)).collect();
         let began = Instant::now();
-        let written = self.parts.store.write(&rows, &dead_letters).await;
+        let written = self.shared.store.write(&rows, &dead_letters).await;
         match &written {
             Ok(_) => stats::committed(part, began.elapsed()),
             Err(_) => stats::write_failed(),
@@ -104,7 +104,7 @@ impl Destination for Tables {
     }
 
     async fn probe(&self) -> Result<(), Error> {
-        probe(&self.parts.store).await
+        probe(&self.shared.store).await
     }
 
     fn is_fatal(&self, _error: &Error) -> bool {
@@ -120,11 +120,11 @@ impl Destination for Tables {
 
     fn committed(&mut self, part: Vec<Pending>, written: Written) {
         stats::waited(&part);
-        self.parts.stats.written(&part, written);
-        self.parts.leases.end(part.iter().map(|pending| pending.lease));
+        self.shared.stats.written(&part, written);
+        self.shared.leases.end(part.iter().map(|pending| pending.lease));
         for pending in part {
             // Fails only if the deleter is gone: then the message comes again.
-            let _ = self.parts.to_delete.send(pending.into());
+            let _ = self.shared.to_delete.send(pending.into());
         }
     }
 
@@ -133,7 +133,7 @@ impl Destination for Tables {
         let sqs_message_id = &pending.message.id;
         if matches!(pending.outcome, Outcome::DeadLetter(_)) {
             // Only the redrive policy of the queue is left for it.
-            if let Some(messages) = self.parts.lines.unstorable.add(1) {
+            if let Some(messages) = self.shared.lines.unstorable.add(1) {
                 tracing::error!(
                     sqs_message_id,
                     code,
@@ -141,10 +141,10 @@ impl Destination for Tables {
                     "PostgreSQL refuses even to store the dead letter; leaving the message to the queue"
                 );
             }
-            self.parts.leases.end([pending.lease]);
+            self.shared.leases.end([pending.lease]);
             return None;
         }
-        if let Some(messages) = self.parts.lines.refused.add(1) {
+        if let Some(messages) = self.shared.lines.refused.add(1) {
             tracing::warn!(
                 sqs_message_id,
                 code,
@@ -158,7 +158,7 @@ impl Destination for Tables {
     }
 
     fn set_aside(&mut self, pending: Pending, by: Blocked) -> Result<Option<Pending>, Stop> {
-        self.parts.idle.disturb();
+        self.shared.idle.disturb();
         self.held.push(Held { pending, by });
         Ok(None)
     }
@@ -169,12 +169,12 @@ impl Destination for Tables {
     }
 
     async fn pause(&mut self, trouble: Trouble, delay: Duration) -> Result<(), Stop> {
-        self.parts.idle.disturb();
+        self.shared.idle.disturb();
         let delay_ms = delay.as_millis();
         match trouble {
             Trouble::Passing(error) => tracing::debug!(%error, "trying again"),
             Trouble::Items(error) => {
-                if let Some(times) = self.parts.lines.items.add(1) {
+                if let Some(times) = self.shared.lines.items.add(1) {
                     tracing::warn!(%error, times, delay_ms, "could not write a batch, though PostgreSQL accepts others; trying again");
                 }
             }
