@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use proc_macro2::TokenTree;
 
+use ses_reports::classify::bounce::{self, BounceClass, Evidence};
+use ses_reports::classify::provider;
+
 use crate::layers::sources;
 use crate::support::database::Database;
 use crate::support::process::run;
@@ -87,6 +90,33 @@ async fn the_tables_of_settings_are_complete_and_name_the_defaults() {
     assert_eq!(in_short.len(), 10, "{in_short:?}");
     for (name, default) in in_short {
         assert_eq!(documented.get(&name), Some(&default), "{name} in the README");
+    }
+}
+
+/// The cells of the rows of a table that begin with code.
+fn cells(document: &str) -> Vec<Vec<String>> {
+    let rows = read(document);
+    let rows = rows.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |"));
+    rows.map(|row| row.split(" | ").map(|cell| cell.replace('`', "")).collect()).collect()
+}
+
+#[test]
+fn the_bounce_classes_are_those_of_the_code_and_their_examples_are_true() {
+    let (classes, examples): (Vec<_>, Vec<_>) =
+        cells("docs/bounces.md").into_iter().partition(|row| row.len() == 3);
+    let expected = BounceClass::ALL.map(|class| {
+        [class.name(), class.fault().name(), class.meaning()].map(str::to_owned).to_vec()
+    });
+    assert_eq!(classes, expected);
+    assert!(examples.len() > 5, "{examples:?}");
+    for example in examples {
+        let said = Evidence { diagnostic: Some(&example[0]), ..Evidence::default() };
+        assert_eq!(bounce::class(&said).map(BounceClass::name), Some(&*example[1]), "{example:?}");
+    }
+    let text = read("docs/bounces.md");
+    assert!(text.contains(&format!("This is version {} of the rules", bounce::VERSION)));
+    for name in provider::ALL {
+        assert!(text.contains(&format!("`{name}`")), "{name}");
     }
 }
 

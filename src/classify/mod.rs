@@ -1,0 +1,7 @@
+//! Classify: what events mean by rules that are data. Pure.
+//!
+//! `bounce` says why a mail bounced or was delayed and whose fault that is; `provider` says whose
+//! mailbox the recipient has.
+
+pub mod bounce;
+pub mod provider;
