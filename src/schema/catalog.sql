@@ -1,5 +1,5 @@
 -- ses-reports: read the catalog of the schema
--- Everything in a schema that migrations make: kind, the table or view it belongs to, name, definition.
+-- Everything in a schema that migrations create: kind, the table or view it belongs to, name, definition.
 -- $1 is the schema's name. The session's search_path is empty, so that every name is qualified.
 WITH extension AS (
     SELECT classid, objid FROM pg_depend WHERE deptype = 'e'
@@ -12,7 +12,7 @@ WITH extension AS (
             SELECT FROM pg_index JOIN pg_class AS t ON t.oid = indrelid
             WHERE indexrelid = c.oid AND t.relname = 'refinery_schema_history')
         AND NOT EXISTS (SELECT FROM extension WHERE classid = 'pg_class'::regclass AND objid = c.oid)
-        -- Months that a person detached to keep are no business of ours, nor are their indexes.
+        -- Months that a person has detached to keep them are left out, and so are their indexes.
         AND NOT EXISTS (
             SELECT FROM pg_class AS month
             WHERE month.relkind = 'r' AND NOT month.relispartition AND month.relnamespace = c.relnamespace
@@ -27,7 +27,7 @@ SELECT CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 
         CASE WHEN is_partition THEN 'partition' END,
         CASE WHEN is_partition THEN pg_get_expr(relpartbound, oid) END,
         (SELECT 'detach pending' FROM pg_inherits WHERE inhrelid = relation.oid AND inhdetachpending),
-        -- How a table is vacuumed is its operator's to tune.
+        -- Operators may tune how a table is vacuumed.
         (SELECT 'with ' || string_agg(option, ' ' ORDER BY option) FROM unnest(reloptions) AS option
             WHERE option !~ '^(autovacuum|toast|vacuum|log_autovacuum)'),
         CASE WHEN relrowsecurity THEN 'row level security' END,
@@ -50,7 +50,7 @@ UNION ALL
 SELECT 'constraint', relname, conname,
     pg_get_constraintdef(pg_constraint.oid) || CASE WHEN convalidated THEN '' ELSE ' (not validated)' END
 FROM relation JOIN pg_constraint ON conrelid = relation.oid
--- NOT NULL is said by the column; newer servers list it here too.
+-- NOT NULL belongs to the column; newer servers list it here too.
 WHERE contype NOT IN ('n', 't')
 UNION ALL
 SELECT 'index', t.relname, i.relname,
@@ -76,7 +76,7 @@ SELECT CASE prokind WHEN 'p' THEN 'procedure' ELSE 'function' END, NULL,
         CASE provolatile WHEN 'i' THEN 'immutable' WHEN 's' THEN 'stable' ELSE 'volatile' END,
         CASE proparallel WHEN 's' THEN 'parallel safe' WHEN 'r' THEN 'parallel restricted' END,
         CASE WHEN proisstrict THEN 'strict' END, CASE WHEN prosecdef THEN 'security definer' END, CASE WHEN proleakproof THEN 'leakproof' END,
-        -- "aws_reports",pg_temp and aws_reports, pg_temp are one path.
+        -- "aws_reports",pg_temp and aws_reports, pg_temp are the same path.
         (SELECT 'set ' || string_agg(CASE WHEN option ~ '^search_path='
                 THEN regexp_replace(replace(option, ', ', ','), '"([a-z_][a-z0-9_$]*)"', '\1', 'g') ELSE option END, ' ' ORDER BY option)
             FROM unnest(proconfig) AS option), 'as ' || coalesce(pg_get_function_sqlbody(pg_proc.oid), prosrc))
@@ -91,7 +91,7 @@ FROM pg_type
 WHERE typnamespace = to_regnamespace($1) AND typtype IN ('e', 'd', 'r')
     AND NOT EXISTS (SELECT FROM extension WHERE classid = 'pg_type'::regclass AND objid = pg_type.oid)
 UNION ALL
--- The comments of partitions are copies of what their parent had when they were made.
+-- The comments of partitions are copies of what their parent had when they were created.
 SELECT 'comment', relname, relname || coalesce('.' || attname, ''), description
 FROM relation JOIN pg_description ON objoid = relation.oid AND classoid = 'pg_class'::regclass
 LEFT JOIN pg_attribute ON attrelid = relation.oid AND attnum = objsubid AND objsubid > 0

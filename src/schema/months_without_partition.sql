@@ -1,7 +1,8 @@
 -- ses-reports: find months without a partition
 -- Months that should have a partition of details and have none: those of mail that was sent, and the
--- current one. $1 is when tables were adopted whose details somebody else kept. A report that an application made tells of no event yet, and one whose month was detached to
--- be kept by a person is not missed. One look at the index on send_at per month, not a scan.
+-- current one. $1 is when tables were adopted that were created by hand: not all of their mail has
+-- details. A report that an application has created proves no event yet, and a month that a person has
+-- detached to keep it is not missed. Each month is one look-up in the index on send_at, not a scan.
 WITH clock AS (
     SELECT date_trunc('month', now() AT TIME ZONE 'UTC') AS month
 ), partition AS (

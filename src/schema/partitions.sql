@@ -1,6 +1,6 @@
 -- ses-reports: list the tables that hold details
--- Partitions by their bounds; what was detached by the name that aws_report_detail_ensure gave it.
--- One that was detached to be dropped carries the comment $1 until it is.
+-- Attached partitions are found by their bounds, detached ones by the name that
+-- aws_report_detail_ensure gave them. One that was detached to be dropped has the comment $1 until then.
 SELECT name, from_day, until_day, rows, bytes, is_attached, is_pending,
     (is_attached OR is_pending OR is_marked) AND coalesce(until_day <= kept_from, false) AS is_expired
 FROM (

@@ -1,9 +1,9 @@
 -- ses-reports: check reports against their details
 -- The lists are those of src/row/; PostgreSQL gets what is in snapshots/check.sql.
 -- One statement, so that both are seen as of one moment. $1 and $2 bound the report ids, $1 excluded.
--- Left aside: send_at, which copies without a row of their own may have lowered; reports some of
--- whose details retention has dropped ($3, the first day of details that is kept); reports that
--- were adopted with the tables that they came from ($4). Identity feedback cuts the times of bounces
+-- Left out: send_at, which copies without a detail row may have lowered; reports of which retention
+-- has dropped some details ($3, the first day of details that is kept); reports that were adopted by
+-- migrate baseline ($4). Identity feedback cuts the times of bounces
 -- and complaints to the second, and either copy may be the detail.
 WITH compared AS (
     SELECT report.id AS report_id, array_remove(ARRAY[
