@@ -12,6 +12,10 @@ use crate::support::process::{Worker, eventually};
 
 const QUEUE: &str = "events";
 const PERSON: &str = "jane@example.com";
+/// An operator's, which the tables as we make them do not have.
+const ADD_CONSTRAINT: &str =
+    "ALTER TABLE aws_report_detail ADD CONSTRAINT no_opens CHECK (event_type <> 'Open')";
+const DROP_CONSTRAINT: &str = "ALTER TABLE aws_report_detail DROP CONSTRAINT no_opens";
 
 struct Scene {
     database: Database,
@@ -99,11 +103,7 @@ async fn a_column_that_every_row_lacks_holds_everything() {
 #[tokio::test]
 async fn a_constraint_of_an_operator_makes_no_dead_letters() {
     let database = Database::migrated().await;
-    database
-        .execute(
-            "ALTER TABLE aws_report_detail ADD CONSTRAINT no_opens CHECK (event_type <> 'Open')",
-        )
-        .await;
+    database.execute(ADD_CONSTRAINT).await;
     let scene = Scene::start(database, &[]).await;
     scene.put(&opens(0..50));
     scene.put(&sends(0..100));
@@ -111,7 +111,7 @@ async fn a_constraint_of_an_operator_makes_no_dead_letters() {
     eventually("it says which constraint", || async { scene.worker.log().contains("no_opens") })
         .await;
     assert_eq!(scene.dead_letters().await, 0);
-    scene.database.execute("ALTER TABLE aws_report_detail DROP CONSTRAINT no_opens").await;
+    scene.database.execute(DROP_CONSTRAINT).await;
     scene.has("those are written too", 150).await;
     let log = scene.ends_well(150, 0).await;
     assert!(!log.contains(PERSON), "{log}");
@@ -120,18 +120,14 @@ async fn a_constraint_of_an_operator_makes_no_dead_letters() {
 #[tokio::test]
 async fn many_that_a_constraint_refuses_stop_the_receiving() {
     let database = Database::migrated().await;
-    database
-        .execute(
-            "ALTER TABLE aws_report_detail ADD CONSTRAINT no_opens CHECK (event_type <> 'Open')",
-        )
-        .await;
+    database.execute(ADD_CONSTRAINT).await;
     let scene = Scene::start(database, &[]).await;
     scene.put(&opens(0..400));
     eventually("it stops receiving", || async {
         scene.worker.log().contains("refuses many messages for one reason")
     })
     .await;
-    scene.database.execute("ALTER TABLE aws_report_detail DROP CONSTRAINT no_opens").await;
+    scene.database.execute(DROP_CONSTRAINT).await;
     scene.has("all are written", 400).await;
     let _ = scene.ends_well(400, 0).await;
 }
@@ -150,6 +146,28 @@ async fn a_trigger_that_refuses_many_alike_makes_few_dead_letters() {
     let letters = scene.dead_letters().await;
     assert!((1..=20).contains(&letters), "{letters}");
     let _ = scene.ends_well(120 - letters, letters).await;
+}
+
+/// It is held with those that only the trigger refused, and must not be held for ever.
+#[tokio::test]
+async fn a_bad_message_among_those_becomes_a_dead_letter_when_the_trigger_is_gone() {
+    let database = Database::migrated().await;
+    let bad = "NEW.subject = 'bad'";
+    database
+        .raise("22012", "aws_report_detail", &format!("NEW.event_type = 'Open' OR {bad}"))
+        .await;
+    let scene = Scene::start(database, &[]).await;
+    scene.put(&opens(0..40));
+    eventually("it suspects a trigger", || async { scene.worker.log().contains("trigger") }).await;
+    scene.put(&[with_subject(99, "bad")]);
+    eventually("it has received that", || async { scene.stub.counts(QUEUE).visible == 0 }).await;
+    scene.database.raise("22012", "aws_report_detail", bad).await;
+    eventually("nothing is held", || async { scene.stub.counts(QUEUE).left() == 0 }).await;
+    let letters = scene.dead_letters().await;
+    assert!((1..=21).contains(&letters), "{letters}");
+    let is_written = "SELECT count(*) FROM aws_report_detail WHERE subject = 'bad'";
+    assert_eq!(scene.database.one::<i64>(is_written).await, 0);
+    let _ = scene.ends_well(41 - letters, letters).await;
 }
 
 #[tokio::test]

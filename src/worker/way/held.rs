@@ -142,7 +142,9 @@ impl HeldMessages {
             }
             return;
         }
-        let messages = held.into_iter().map(|held| held.pending).chain(rest).collect();
+        // Another one is tried next, so that a message that is bad itself does not hold up the others.
+        let held = held.into_iter().map(|held| held.pending);
+        let messages = rest.into_iter().chain(held).collect();
         let next_try = Instant::now() + group.backoff.next_delay();
         groups.insert(key, Group { messages, backoff: group.backoff, next_try });
     }

@@ -16,6 +16,8 @@ pub(crate) struct Pending {
     /// See [`weight`].
     pub(crate) bytes: usize,
     pub(crate) share: Share,
+    /// The SQLSTATE with which PostgreSQL refuses it and many others, while it is held for that.
+    pub(crate) refused_with: Option<String>,
 }
 
 impl Pending {

@@ -198,7 +198,7 @@ async fn decode_and_hand_over(
         let outcome = decode(&message.body, Some(&message.id), &shared.rules, now);
         let bytes = weight(&message, &outcome);
         let share = reservation.take(bytes);
-        pending.push(Pending { message, outcome, lease, bytes, share });
+        pending.push(Pending { message, outcome, lease, bytes, share, refused_with: None });
     }
     drop(reservation);
     match hand_over.try_send(shared.admission.admit(pending)) {

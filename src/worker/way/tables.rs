@@ -122,7 +122,12 @@ impl Destination for Tables {
         stats::waited(&part);
         self.shared.stats.written(&part, written);
         self.shared.leases.end(part.iter().map(|pending| pending.lease));
-        for pending in part {
+        for mut pending in part {
+            if let Some(code) = pending.refused_with.take()
+                && !matches!(pending.outcome, Outcome::DeadLetter(_))
+            {
+                self.shared.breaker.forget(&code);
+            }
             // Fails only if the deleter is gone: then the message comes again.
             let _ = self.shared.to_delete.send(pending.into());
         }
@@ -157,8 +162,11 @@ impl Destination for Tables {
         Some(pending)
     }
 
-    fn set_aside(&mut self, pending: Pending, by: Blocked) -> Result<Option<Pending>, Stop> {
+    fn set_aside(&mut self, mut pending: Pending, by: Blocked) -> Result<Option<Pending>, Stop> {
         self.shared.idle.disturb();
+        if let Blocked::Alike(code) = &by {
+            pending.refused_with = Some(code.clone());
+        }
         self.held.push(Held { pending, by });
         Ok(None)
     }
