@@ -12,6 +12,7 @@ mod printable;
 mod progress;
 mod redrive;
 mod replay;
+mod source;
 mod worker;
 
 use std::ffi::OsString;

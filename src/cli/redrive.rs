@@ -11,7 +11,8 @@ use super::answer;
 use super::connect::connect;
 use super::exit::{FAILED, Failure, USAGE, failed};
 use super::progress::{self, State};
-use crate::config::{DatabaseArgs, RulesArgs, TrustArgs};
+use super::source::SourceArgs;
+use crate::config::TrustArgs;
 use crate::queue::{self, ErrorKind, Queue, SHORT_WAIT};
 use crate::worker::{Summary, WorkerSettings};
 use crate::{shutdown, trust, worker};
@@ -30,19 +31,8 @@ pub(super) struct RedriveArgs {
     #[arg(long, env, value_name = "URL")]
     sqs_queue_url: Option<String>,
 
-    /// Show no progress
-    #[arg(long)]
-    quiet: bool,
-
-    /// Print the totals as one JSON object, whose keys docs/operations.md lists
-    #[arg(long)]
-    json: bool,
-
     #[command(flatten)]
-    database: DatabaseArgs,
-
-    #[command(flatten)]
-    rules: RulesArgs,
+    source: SourceArgs,
 
     #[command(flatten)]
     trust: TrustArgs,
@@ -77,7 +67,7 @@ fn settings(trust: trust::Settings) -> WorkerSettings {
 }
 
 pub(super) async fn run(args: &RedriveArgs) -> Result<(), Failure> {
-    let database = args.database.check()?;
+    let database = args.source.database.check()?;
     let url = url(args)?;
     let settings = settings(args.trust.check()?);
     let stop = shutdown::on_signals().map_err(failed)?;
@@ -99,17 +89,17 @@ pub(super) async fn run(args: &RedriveArgs) -> Result<(), Failure> {
     };
     let store = connect(database, settings.connections()).await?;
 
-    let rules = args.rules.rules();
+    let rules = args.source.rules.rules();
     let stopping = stop.child_token();
     let working =
         worker::run(queue.clone(), store, owner, rules, settings, Arc::default(), stopping);
     let summary = tokio::select! {
         summary = working => summary.map_err(failed)?,
-        () = show(args.quiet, queue.clone(), attributes.visible) => return Ok(()),
+        () = show(args.source.quiet, queue.clone(), attributes.visible) => return Ok(()),
     };
     // A count that SQS gives late is no failure.
     let left = queue.attributes().await.map_or(0, |left| left.visible + left.hidden);
-    answer(&if args.json { as_json(&summary, left) } else { line(&summary) });
+    answer(&if args.source.json { as_json(&summary, left) } else { line(&summary) });
     if stop.is_cancelled() {
         return Err(failed(format!(
             "stopped by a signal: about {left} messages are left in {}",

@@ -11,7 +11,7 @@ use super::answer;
 use super::connect::{connect, refused};
 use super::exit::{Failure, failed};
 use super::progress::{self, State};
-use crate::config::{DatabaseArgs, RulesArgs};
+use super::source::SourceArgs;
 use crate::replay::{self, Archive, Found, Progress, Replayed, Settings, Source};
 use crate::shutdown;
 
@@ -33,19 +33,8 @@ pub(super) struct ReplayArgs {
     #[arg(long, default_value_t = 3, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=32))]
     at_once: u16,
 
-    /// Show no progress
-    #[arg(long)]
-    quiet: bool,
-
-    /// Print the totals as one JSON object, whose keys docs/operations.md lists
-    #[arg(long)]
-    json: bool,
-
     #[command(flatten)]
-    database: DatabaseArgs,
-
-    #[command(flatten)]
-    rules: RulesArgs,
+    source: SourceArgs,
 }
 
 const HELP: &str = "\
@@ -66,7 +55,7 @@ rights of the schema's owner or of `ses-reports grants --operator`.
   aws s3 cp s3://BUCKET/KEY - | ses-reports replay";
 
 pub(super) async fn run(args: &ReplayArgs) -> Result<(), Failure> {
-    let database = args.database.check()?;
+    let database = args.source.database.check()?;
     let stop = shutdown::on_signals().map_err(failed)?;
     // One connection per writer, one to begin and to end with.
     let store = connect(database, u32::from(args.at_once) + 1).await?;
@@ -100,7 +89,7 @@ pub(super) async fn run(args: &ReplayArgs) -> Result<(), Failure> {
     let showing = Arc::clone(&progress);
     let replaying = replay::run(
         store,
-        args.rules.rules(),
+        args.source.rules.rules(),
         Archive { sources, id: id.unwrap_or_else(replay::random_id) },
         Settings { writers: args.at_once.into(), from_start: args.from_start },
         progress,
@@ -108,7 +97,7 @@ pub(super) async fn run(args: &ReplayArgs) -> Result<(), Failure> {
     );
     let mut replayed = tokio::select! {
         replayed = replaying => replayed.map_err(|error| refused(&error))?,
-        () = show(args.quiet, all, &showing) => return Ok(()),
+        () = show(args.source.quiet, all, &showing) => return Ok(()),
     };
     replayed.problems.splice(..0, missing);
     if stop.is_cancelled() && !replayed.is_finished {
@@ -125,7 +114,7 @@ pub(super) async fn run(args: &ReplayArgs) -> Result<(), Failure> {
 }
 
 fn say(args: &ReplayArgs, replayed: &Replayed) {
-    answer(&if args.json { as_json(replayed).to_string() } else { lines(replayed) });
+    answer(&if args.source.json { as_json(replayed).to_string() } else { lines(replayed) });
 }
 
 /// What became of it, and the failure if something was left out.
