@@ -105,7 +105,7 @@ async fn pass_time() {
     }
 }
 
-/// A poller that runs.
+/// Pollers that run.
 struct Polling {
     shared: Arc<poller::Shared>,
     received: mpsc::Receiver<Vec<Pending>>,
@@ -114,10 +114,15 @@ struct Polling {
 
 impl Polling {
     fn start(scene: &Scene) -> Self {
+        Self::start_some(scene, 1)
+    }
+
+    /// `task` is one of them.
+    fn start_some(scene: &Scene, pollers: usize) -> Self {
         let shared = Arc::new(poller::Shared {
             queue: scene.queue.clone(),
             rules: Rules::default(),
-            poll_limiter: PollLimiter::new(1),
+            poll_limiter: PollLimiter::new(pollers),
             budget: Arc::clone(&scene.budget),
             leases: Arc::new(Leases::new(VISIBILITY)),
             admission: Admission {
@@ -132,8 +137,14 @@ impl Polling {
             stop: CancellationToken::new(),
         });
         let (hand_over, received) = mpsc::channel(100);
-        let pulse = scene.health.pulse("poller", VISIBILITY);
-        let task = tokio::spawn(poller::run(Arc::clone(&shared), hand_over, pulse));
+        let start = || {
+            let pulse = scene.health.pulse("poller", VISIBILITY);
+            tokio::spawn(poller::run(Arc::clone(&shared), hand_over.clone(), pulse))
+        };
+        for _ in 1..pollers {
+            start();
+        }
+        let task = start();
         Self { shared, received, task }
     }
 
@@ -210,6 +221,33 @@ async fn what_a_poll_brings_after_the_stop_is_given_back() {
     leases::give_back_all(&polling.shared.leases, &scene.queue).await;
     let counts = scene.stub.counts(QUEUE);
     assert_eq!((counts.visible, counts.in_flight), (1, 0));
+}
+
+/// Four pollers, and writers that take their time: they write when nothing more is handed over.
+#[tokio::test]
+async fn heavy_messages_exceed_the_budget_by_no_more_than_one_receive() {
+    const KIB: usize = 1024;
+    const MESSAGES: usize = 60;
+    let limit = 4 * KIB * KIB;
+    let scene = Scene::new(0, Duration::ZERO).await;
+    let scene = Scene { budget: Arc::new(Budget::new(1_000, limit)), ..scene };
+    let sizes = (0..MESSAGES).map(|number| (256 + number * 131 % 768) * KIB);
+    scene.stub.put(QUEUE, sizes.map(|size| "x".repeat(size)));
+    let mut polling = Polling::start_some(&scene, 4);
+    let (mut consumed, mut most) = (0, 0);
+    while consumed < MESSAGES {
+        let mut held = polling.received.recv().await.expect("the pollers run");
+        settle().await;
+        while let Ok(more) = polling.received.try_recv() {
+            held.extend(more);
+        }
+        most = most.max(held.iter().map(|pending| pending.bytes).sum());
+        consumed += held.len();
+    }
+    assert_eq!(scene.stub.counts(QUEUE).received, 60, "none is received twice");
+    assert!(most > KIB * KIB, "{most} bytes: several are held at once");
+    let receive = MOST_PER_CALL * KIB * KIB;
+    assert!(most <= limit + receive, "{most} bytes are held at once");
 }
 
 /// Receives all messages, as if they were written.
