@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`queue`] | a message is received, and later deleted or given back |
 //! | [`decode`] | its body becomes rows, an acknowledgement or a dead letter; pure |
-//! | [`classify`] | what an event means by rules that are data: bounce classes, mailbox providers; pure |
+//! | [`classify`] | what an event means by rules that are data: bounce classes, mailbox providers, people and machines; pure |
 //! | [`trust`] | its topic and its signature are verified, where the operator asks for that; pure except for fetching certificates |
 //! | [`row`] | the rows, and the fold that joins the rows of one report; pure |
 //! | [`batch`] | rows of many messages become the columns of one statement; pure |
