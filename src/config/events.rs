@@ -1,5 +1,7 @@
 //! How events are decoded.
 
+use std::sync::Arc;
+
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
@@ -25,6 +27,7 @@ impl RulesArgs {
         Rules {
             report_type_tag: self.report_type_tag.clone(),
             user_id_tag: self.user_id_tag.clone(),
+            machines: Arc::default(),
         }
     }
 }

@@ -14,6 +14,7 @@ use super::kind::Kind;
 use super::outcome::Outcome;
 use super::text::{self, shorten};
 use super::{Rules, address, decode, timestamp};
+use crate::classify::machine::{Interaction, Signals};
 use crate::row::{
     Bounce, Complaint, DetailRow, EventRow, Milestone, NOT_SPAM, ReportRow, ReportType,
 };
@@ -105,6 +106,13 @@ pub(crate) fn detail(
         },
         Fact::Feedback,
     );
+    let signals = Signals {
+        is_bot_event: said("isBotEvent").unwrap_or_default(),
+        user_agent: said("userAgent").unwrap_or_default(),
+        ip_address: said("ipAddress").unwrap_or_default(),
+    };
+    let class = Interaction::of_event_type(kind.name())
+        .map(|interaction| rules.machines.classify(interaction, signals));
     let mut of_report = empty_report(&message_id, &recipient);
     of_report.source_email = sender(row, "from");
     of_report.subject =
@@ -136,7 +144,7 @@ pub(crate) fn detail(
                 .map(|id| shorten(&id, text::MESSAGE_ID).into_owned()),
             event_type: shorten(kind.name(), text::KIND).into_owned(),
             timestamp: at,
-            class: None,
+            class: class.map(|class| class.as_str().to_owned()),
             other_info: Value::Object(info.clone()).to_string(),
         },
         report: of_report,

@@ -14,8 +14,10 @@ use super::json::{Json, Object};
 use super::kind::{self, Kind};
 use super::outcome::{Reason, Rejection};
 use super::recipients::{Recipient, Recipients};
+use super::said::Said;
 use super::text::{self, shorten};
-use super::timestamp;
+use super::{Rules, timestamp};
+use crate::classify::machine::{Class, Interaction};
 use crate::row::{AUTO_REPLY, Bounce, Complaint, Milestone, NOT_SPAM};
 
 /// SES opened on 2011-01-25; an older event has a broken clock.
@@ -112,9 +114,9 @@ impl<'a> Own<'a> {
 /// What the event's own object says, read once for all recipients.
 pub(super) struct Facts<'a> {
     feedback_id: Cow<'a, str>,
-    link: Cow<'a, str>,
-    ip_address: Cow<'a, str>,
-    user_agent: Cow<'a, str>,
+    said: Said<'a>,
+    /// Who made an open or a click.
+    class: Option<Class>,
     bounce: Option<Bounce>,
     complaint: Option<Complaint>,
     /// Whether no server reported the bounce: then it may be an auto-reply.
@@ -122,12 +124,15 @@ pub(super) struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    pub(super) fn of(event: &Event<'a>) -> Self {
+    pub(super) fn of(event: &Event<'a>, rules: &Rules) -> Self {
         let own = |is_asked: bool, key| {
             let value = event.own(key).filter(|_| is_asked);
             value.and_then(Json::non_empty_str).unwrap_or_default()
         };
-        let is_open = matches!(event.kind, Kind::Known(Milestone::Open | Milestone::Click));
+        let interaction = Interaction::of_event_type(event.kind.name());
+        let own_fields = event.own.as_ref().map(|own| &own.fields);
+        let said = own_fields.filter(|_| interaction.is_some()).map(Said::of).unwrap_or_default();
+        let class = interaction.map(|kind| rules.machines.classify(kind, said.signals()));
         let is_bounce = event.kind == Kind::Known(Milestone::Bounce);
         let is_complaint = event.kind == Kind::Known(Milestone::Complaint);
         let word = |is_asked, key| {
@@ -137,9 +142,8 @@ impl<'a> Facts<'a> {
         };
         Self {
             feedback_id: own(event.kind.has_feedback(), "feedbackId"),
-            link: own(is_open, "link"),
-            ip_address: own(is_open, "ipAddress"),
-            user_agent: own(is_open, "userAgent"),
+            said,
+            class,
             bounce: word(is_bounce, "bounceType").map(|bounce_type| Bounce {
                 bounce_type,
                 sub_type: word(is_bounce, "bounceSubType"),
@@ -179,13 +183,18 @@ impl<'a> Facts<'a> {
         feedback_type == Some(NOT_SPAM)
     }
 
+    /// The class of the event by our rules.
+    pub(super) fn class(&self) -> Option<String> {
+        self.class.map(|class| class.as_str().to_owned())
+    }
+
     pub(super) fn detail_id(&self, event: &Event<'_>, recipient: &str) -> uuid::Uuid {
         let fact = if self.feedback_id.is_empty() {
             Fact::Occurrence {
                 message_id: &event.message_id,
-                link: &self.link,
-                ip_address: &self.ip_address,
-                user_agent: &self.user_agent,
+                link: &self.said.link,
+                ip_address: &self.said.ip_address,
+                user_agent: &self.said.user_agent,
             }
         } else {
             Fact::Feedback(&self.feedback_id)

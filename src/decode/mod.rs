@@ -17,14 +17,18 @@ mod other_info;
 mod outcome;
 mod recipients;
 mod rows;
+mod said;
 pub mod text;
 pub(crate) mod timestamp;
 
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use time::OffsetDateTime;
 
+use crate::classify::machine::MachineRules;
 use crate::row::EventRow;
 use envelope::Letter;
 pub use outcome::Outcome;
@@ -42,11 +46,17 @@ pub struct Rules {
     pub(crate) report_type_tag: String,
     /// The message tag that holds the customer.
     pub(crate) user_id_tag: String,
+    /// What tells people from machines: our own rules, until those of a database take their place.
+    pub(crate) machines: Arc<MachineRules>,
 }
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { report_type_tag: "report_type".to_owned(), user_id_tag: "user_id".to_owned() }
+        Self {
+            report_type_tag: "report_type".to_owned(),
+            user_id_tag: "user_id".to_owned(),
+            machines: Arc::default(),
+        }
     }
 }
 

@@ -28,7 +28,7 @@ pub(super) fn of_event(
     let mail = Mail::read(&event.mail, rules);
     let recipients = event.recipients()?;
     let common = CommonInfo::of(&event, &mail, &recipients);
-    let facts = Facts::of(&event);
+    let facts = Facts::of(&event, rules);
     let several = recipients.named.len();
     let mut rows: Vec<EventRow> = Vec::with_capacity(several);
     let mut bytes = 0;
@@ -72,7 +72,7 @@ fn row(
                 .map(|id| shorten(id, text::MESSAGE_ID).into_owned()),
             event_type: shorten(event.kind.name(), text::KIND).into_owned(),
             timestamp: event.time,
-            class: None,
+            class: facts.class(),
             other_info: common.with(&recipient, &user_email),
         },
         report: ReportRow {

@@ -175,6 +175,21 @@ fn opens_and_clicks_of_several_recipients_are_ambiguous() {
 }
 
 #[test]
+fn opens_and_clicks_have_the_class_of_who_made_them() {
+    let class = |name: &str, own: &Value| {
+        one(&event(name, &name.to_lowercase(), own.clone(), json!({}))).detail.class
+    };
+    let likely =
+        json!({"isBotEvent": " Likely ", "userAgent": "Mail/1.0", "ipAddress": "192.0.2.7"});
+    let proxy = json!({"userAgent": "Mozilla/5.0", "ipAddress": "192.0.2.7"});
+    assert_eq!(class("Open", &likely).as_deref(), Some("machine"));
+    assert_eq!(class("Open", &proxy).as_deref(), Some("proxy"));
+    assert_eq!(class("Click", &proxy).as_deref(), Some("human"));
+    assert_eq!(class("Open", &Value::Null).as_deref(), Some("human"), "nothing is known");
+    assert_eq!(class("Delivery", &likely), None);
+}
+
+#[test]
 fn a_list_that_names_nobody_falls_back_to_the_destinations() {
     for (name, key, list) in [
         ("Bounce", "bounce", "bouncedRecipients"),
@@ -263,7 +278,11 @@ fn tags_choose_the_type_and_the_customer() {
     assert_eq!(name(json!({"report_type": "invoice"})).as_deref(), Some("invoice"));
     assert_eq!(name(json!({"report_type": ["default"]})), None);
     assert_eq!(name(json!({})), None);
-    let rules = Rules { report_type_tag: "kind".to_owned(), user_id_tag: "customer".to_owned() };
+    let rules = Rules {
+        report_type_tag: "kind".to_owned(),
+        user_id_tag: "customer".to_owned(),
+        ..Rules::default()
+    };
     let body =
         event("Send", "send", json!({}), json!({"tags": {"kind": ["k"], "customer": ["c"]}}));
     let Outcome::Events(rows) = decode(&body.to_string(), None, &rules, NOW) else {

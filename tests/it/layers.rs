@@ -17,7 +17,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("row", &[]),
     ("batch", &["row"]),
     ("classify", &[]),
-    ("decode", &["row"]),
+    ("decode", &["classify", "row"]),
     ("postgres", &["causes"]),
     ("https", &[]),
     ("queue", &["causes", "https"]),

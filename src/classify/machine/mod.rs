@@ -5,6 +5,11 @@
 //! after the delivery it came, and what else was clicked with it. That needs all events of a report, so
 //! it is done after they are written. `docs/machines.md` explains the rules to operators.
 
+#![cfg_attr(
+    not(test),
+    expect(dead_code, reason = "events are judged together once the database has the rules")
+)]
+
 mod defaults;
 mod judge;
 mod rule;
@@ -65,7 +70,7 @@ impl Default for MachineRules {
 impl MachineRules {
     /// Prepares rules, and names those that cannot be understood, which are left out. The order in which
     /// they are given does not matter: they are tried by priority, and by name where that is equal.
-    pub fn new(rules: impl IntoIterator<Item = Rule>) -> (Self, Vec<String>) {
+    pub(crate) fn new(rules: impl IntoIterator<Item = Rule>) -> (Self, Vec<String>) {
         let mut rules: Vec<Rule> = rules.into_iter().collect();
         rules.sort_by(|a, b| (a.priority, &a.name).cmp(&(b.priority, &b.name)));
         let mut made = Self {
@@ -101,9 +106,10 @@ impl MachineRules {
         (made, unusable)
     }
 
-    /// What an event is by itself: what the first rule about it says, else a person's.
+    /// What an event is by itself: what the first rule about it says, else a person's. No rule is about an
+    /// event that says nothing about who made it.
     #[must_use]
-    pub fn classify(&self, interaction: Interaction, signals: Signals<'_>) -> Class {
+    pub(crate) fn classify(&self, interaction: Interaction, signals: Signals<'_>) -> Class {
         self.first_match(interaction, signals).map_or(Class::Human, |rule| rule.class)
     }
 
@@ -112,6 +118,10 @@ impl MachineRules {
         interaction: Interaction,
         signals: Signals<'_>,
     ) -> Option<&Named<OfEvent>> {
+        // Such as one from a table that was created by hand.
+        if signals == Signals::default() {
+            return None;
+        }
         let user_agent = signals.user_agent.to_ascii_lowercase();
         let address = OnceCell::new();
         let address = || {
@@ -134,7 +144,7 @@ impl MachineRules {
     /// The longest delay after a delivery within which an event of this kind may be a machine's for being
     /// so early; zero where no rule looks at that.
     #[must_use]
-    pub fn longest_delay(&self, interaction: Interaction) -> Duration {
+    pub(crate) fn longest_delay(&self, interaction: Interaction) -> Duration {
         let rules = self.circumstances[interaction.index()].iter();
         let delays = rules.filter_map(|rule| match rule.condition {
             Circumstance::Delay(delay) => Some(delay),
@@ -145,14 +155,14 @@ impl MachineRules {
 
     /// Names these rules and this code: equal for those that give all events the same classes.
     #[must_use]
-    pub fn version(&self) -> &str {
+    pub(crate) fn version(&self) -> &str {
         &self.version
     }
 
     /// Whether what was classified by another version is to be classified again: not by an older
     /// program, which knows less than the newer one beside it.
     #[must_use]
-    pub fn supersede(&self, other: Option<&str>) -> bool {
+    pub(crate) fn supersede(&self, other: Option<&str>) -> bool {
         let code_of_other = other
             .and_then(|other| other.split_once('-'))
             .and_then(|(code, _)| code.parse::<u32>().ok());

@@ -83,18 +83,12 @@ impl Class {
             Self::Machine => "machine",
         }
     }
-
-    /// What a column holds.
-    #[must_use]
-    pub fn read(text: &str) -> Option<Self> {
-        [Self::Human, Self::Proxy, Self::Machine].into_iter().find(|class| class.as_str() == text)
-    }
 }
 
 impl Interaction {
     /// The kind of an event by its type, as SES spells it.
     #[must_use]
-    pub fn of_event_type(event_type: &str) -> Option<Self> {
+    pub(crate) fn of_event_type(event_type: &str) -> Option<Self> {
         match event_type {
             "Open" => Some(Self::Open),
             "Click" => Some(Self::Click),

@@ -55,6 +55,7 @@ fn labelled_events_are_classified_by_themselves() {
         ("Gmail's proxy", with_agent(GMAIL), Human, Human),
         ("Yahoo's proxy", with_agent(YAHOO), Proxy, Human),
         ("no user agent", with_agent(""), Machine, Human),
+        ("nothing is known", Signals::default(), Human, Human),
         ("Office", with_agent("Microsoft Office Existence Discovery"), Machine, Machine),
         ("a preview", with_agent("Mozilla/5.0 BingPreview/1.0b"), Machine, Machine),
         ("Python", with_agent("python-requests/2.32"), Machine, Machine),
