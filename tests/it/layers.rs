@@ -338,8 +338,11 @@ fn trespassers(modules: &[&str], words: &[&str]) -> Vec<String> {
 }
 
 #[test]
-fn decode_classify_row_and_batch_do_no_io_and_ask_no_clock() {
-    let io = ["tokio", "sqlx", "aws_sdk_sqs", "fs", "net", "io", "now_utc", "async"];
+fn what_is_pure_does_no_io_and_asks_no_clock() {
+    // An address is no I/O, so `net` alone is not among them.
+    let sockets = ["TcpStream", "TcpListener", "UdpSocket", "ToSocketAddrs"];
+    let io = ["tokio", "sqlx", "aws_sdk_sqs", "fs", "io", "now_utc", "async"];
+    let io = [&io[..], &sockets].concat();
     for source in sources() {
         if ["decode", "classify", "row", "batch"].contains(&&*source.module[0]) {
             let mut used = BTreeSet::new();
