@@ -26,6 +26,7 @@ mod fuzz;
 mod http;
 mod layers;
 mod logs;
+mod machines;
 mod migrate;
 mod migrators;
 mod model;
