@@ -5,6 +5,10 @@
 //! on. A company's domain with a mailbox at Google is known once a server has answered: its mail moves
 //! from no provider to `gmail` with the Delivery or the Bounce.
 
+use std::sync::LazyLock;
+
+use regex::bytes::{Regex, RegexBuilder};
+
 /// The names of all providers, at most 32 characters each. Google Workspace is `gmail`, Microsoft 365
 /// and Outlook.com are `microsoft`, AOL is `yahoo`, GMX, WEB.DE and mail.com are `gmx`.
 pub const ALL: [&str; 15] = [
@@ -38,6 +42,17 @@ const MOST_READ: usize = 1024;
 #[must_use]
 pub fn provider(domain: &str, isp_tag: Option<&str>, answer: Option<&str>) -> Option<&'static str> {
     isp_tag.and_then(of_tag).or_else(|| of_domain(domain)).or_else(|| answer.and_then(of_answer))
+}
+
+/// The same for a whole address, normalised.
+#[must_use]
+pub(crate) fn of_address(
+    address: &str,
+    isp_tag: Option<&str>,
+    answer: Option<&str>,
+) -> Option<&'static str> {
+    let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
+    provider(domain, isp_tag, answer)
 }
 
 /// SES names an ISP as people do: `Gmail`, `Hotmail`; `UNKNOWN_ISP` is none.
@@ -179,7 +194,7 @@ fn is_of_a_country(suffix: &str) -> bool {
     suffix == "com" || rest.unwrap_or(suffix).len() == 2
 }
 
-/// What a provider's servers say, in lower case, and nobody else's. `SUFFIX` is at the end.
+/// What the servers of a provider say, in lower case, and no others. Google's end with ` - gsmtp`.
 const SIGNS: &[(&str, &str)] = &[
     (".prod.outlook.com", "microsoft"),
     (".protection.outlook.com", "microsoft"),
@@ -208,12 +223,26 @@ const SIGNS: &[(&str, &str)] = &[
     (".protonmail.ch", "proton"),
 ];
 
+/// All signs as one expression: every Delivery to a domain that is not in the table is searched.
+static SIGN: LazyLock<Regex> = LazyLock::new(|| {
+    let signs: Vec<String> = SIGNS.iter().map(|(sign, _)| regex::escape(sign)).collect();
+    let built = RegexBuilder::new(&signs.join("|")).unicode(false).case_insensitive(true).build();
+    #[expect(
+        clippy::expect_used,
+        reason = "the signs are part of the program, and tests read them"
+    )]
+    built.expect("escaped text is a regular expression")
+});
+
 fn of_answer(answer: &str) -> Option<&'static str> {
     if answer.trim_ascii_end().trim_end_matches('>').ends_with(" - gsmtp") {
         return Some("gmail");
     }
-    let answer = answer[..answer.floor_char_boundary(MOST_READ)].to_ascii_lowercase();
-    SIGNS.iter().find(|(sign, _)| answer.contains(sign)).map(|(_, provider)| *provider)
+    let answer = &answer[..answer.floor_char_boundary(MOST_READ)];
+    let found = SIGN.find(answer.as_bytes())?.as_bytes();
+    let mut signs = SIGNS.iter();
+    let sign = signs.find(|(sign, _)| sign.as_bytes().eq_ignore_ascii_case(found));
+    sign.map(|(_, provider)| *provider)
 }
 
 #[cfg(test)]

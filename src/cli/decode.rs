@@ -80,6 +80,12 @@ struct Event<'a> {
     send_at: Option<String>,
     bounce_type: Option<&'a str>,
     bounce_sub_type: Option<&'a str>,
+    /// Why it bounced or was delayed, or who opened or clicked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<&'a str>,
+    /// Who runs the recipient's mailbox.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider: Option<&'a str>,
 }
 
 /// Decodes each file as one body, `-` as one body a line, and writes a JSON line for each body.
@@ -184,6 +190,8 @@ fn event(row: &EventRow) -> Event<'_> {
         send_at: row.report.send_at.map(rfc3339),
         bounce_type: row.report.bounce.as_ref().map(|bounce| bounce.bounce_type.as_str()),
         bounce_sub_type: row.report.bounce.as_ref().and_then(|bounce| bounce.sub_type.as_deref()),
+        class: row.detail.class.as_deref(),
+        provider: row.report.provider.as_deref(),
     }
 }
 

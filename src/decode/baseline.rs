@@ -14,7 +14,9 @@ use super::kind::Kind;
 use super::outcome::Outcome;
 use super::text::{self, shorten};
 use super::{Rules, address, decode, timestamp};
+use crate::classify::bounce::{self, Evidence};
 use crate::classify::machine::{Interaction, Signals};
+use crate::classify::provider;
 use crate::row::{
     Bounce, Complaint, DetailRow, EventRow, Milestone, NOT_SPAM, ReportRow, ReportType,
 };
@@ -122,12 +124,26 @@ pub(crate) fn detail(
         Kind::Send => of_report.send_at = Some(at),
         Kind::Other(_) => {}
     }
+    let entry = info.get("recipient").and_then(Value::as_object);
+    let of_entry = |key: &str| entry.and_then(|entry| entry.get(key)).and_then(Value::as_str);
+    let answer = of_entry("diagnosticCode").or_else(|| said("smtpResponse"));
+    of_report.provider = provider::of_address(&recipient, None, answer).map(str::to_owned);
+    let is_delay = kind == Kind::Known(Milestone::DeliveryDelay);
+    let is_classified = is_delay || kind == Kind::Known(Milestone::Bounce);
+    let bounce_class = bounce::class(&Evidence {
+        bounce_type: said("bounceType"),
+        sub_type: said("bounceSubType"),
+        delay_type: is_delay.then(|| said("delayType").unwrap_or_default()),
+        status: of_entry("status"),
+        diagnostic: of_entry("diagnosticCode"),
+    });
+    let bounce_class = bounce_class.filter(|_| is_classified).map(|class| class.name().to_owned());
     let short = |key| said(key).map(|word| shorten(word, text::KIND).into_owned());
     if kind == Kind::Known(Milestone::Bounce) {
         of_report.bounce = short("bounceType").map(|bounce_type| Bounce {
             bounce_type,
             sub_type: short("bounceSubType"),
-            class: None,
+            class: bounce_class.clone(),
             counts: true,
         });
     }
@@ -144,7 +160,7 @@ pub(crate) fn detail(
                 .map(|id| shorten(&id, text::MESSAGE_ID).into_owned()),
             event_type: shorten(kind.name(), text::KIND).into_owned(),
             timestamp: at,
-            class: class.map(|class| class.as_str().to_owned()),
+            class: class.map(|class| class.as_str().to_owned()).or(bounce_class),
             other_info: Value::Object(info.clone()).to_string(),
         },
         report: of_report,
@@ -156,11 +172,13 @@ pub(crate) fn detail(
 }
 
 fn empty_report(message_id: &str, recipient: &str) -> ReportRow {
-    ReportRow::new(
+    let mut report = ReportRow::new(
         identity::report_id(message_id, recipient),
         shorten(recipient, text::ADDRESS).into_owned(),
         shorten(message_id, text::MESSAGE_ID).into_owned(),
-    )
+    );
+    report.provider = provider::of_address(recipient, None, None).map(str::to_owned);
+    report
 }
 
 fn sender(row: &Row, column: &str) -> Option<String> {
@@ -271,6 +289,21 @@ mod tests {
             NOW,
         );
         assert_eq!(read.expect("a detail").detail.id, replayed[0].detail.id);
+    }
+
+    #[test]
+    fn a_bare_bounce_is_classified_like_a_new_one() {
+        let bare = json!({
+            "event_type": "Bounce", "message_id": MESSAGE, "to": "jane@example.com", "timestamp": "2026-01-02T04:00:00Z",
+            "other_info": {
+                "bounce": {"bounceType": "Permanent", "bounceSubType": "General"},
+                "recipient": {"status": "5.1.1", "diagnosticCode": "smtp; 550 5.1.1 No such user a1si2.3 - gsmtp"},
+            },
+        });
+        let read = detail(&row(bare), None, &Rules::default(), NOW).expect("a detail");
+        assert_eq!(read.detail.class.as_deref(), Some("invalid-recipient"));
+        assert_eq!(read.report.bounce.expect("a bounce").class, read.detail.class);
+        assert_eq!(read.report.provider.as_deref(), Some("gmail"));
     }
 
     #[test]

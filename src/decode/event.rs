@@ -76,7 +76,7 @@ impl<'a> Event<'a> {
     }
 
     /// A field of the event's own object.
-    fn own(&self, key: &str) -> Option<Json<'a>> {
+    pub(super) fn own(&self, key: &str) -> Option<Json<'a>> {
         self.own.as_ref()?.fields.get(key)
     }
 

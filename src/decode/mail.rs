@@ -13,6 +13,8 @@ pub(super) struct Mail<'a> {
     pub(super) subject: Option<String>,
     pub(super) user_id: Option<String>,
     pub(super) report_type: Option<ReportType>,
+    /// Where SES sent the mail, as it names providers.
+    pub(super) isp: Option<Cow<'a, str>>,
     /// The values of which the columns hold another form: shortened or normalised.
     pub(super) as_sent: Vec<(&'static str, Cow<'a, str>)>,
 }
@@ -60,6 +62,7 @@ impl<'a> Mail<'a> {
             report_type: report_type
                 .filter(|name| name != "default")
                 .map(|name| ReportType { id: identity::report_type_id(&name), name }),
+            isp: tag("ses:recipient-isp"),
             as_sent,
         }
     }

@@ -13,6 +13,7 @@ pub mod identity;
 mod json;
 mod kind;
 mod mail;
+mod meaning;
 mod other_info;
 mod outcome;
 mod recipients;

@@ -7,6 +7,7 @@ use super::event::{Event, Facts};
 use super::json::Object;
 use super::kind::Kind;
 use super::mail::Mail;
+use super::meaning::Meaning;
 use super::other_info::CommonInfo;
 use super::outcome::{Reason, Rejection};
 use super::recipients::Recipient;
@@ -29,6 +30,7 @@ pub(super) fn of_event(
     let recipients = event.recipients()?;
     let common = CommonInfo::of(&event, &mail, &recipients);
     let facts = Facts::of(&event, rules);
+    let mut meaning = Meaning::of(&event, &mail);
     let several = recipients.named.len();
     let mut rows: Vec<EventRow> = Vec::with_capacity(several);
     let mut bytes = 0;
@@ -45,25 +47,32 @@ pub(super) fn of_event(
             let detail = format!("the rows of {several} recipients, each with {largest}");
             return Err(Rejection::new(Reason::TooLarge, detail));
         }
-        let row = row(&event, &mail, recipient, &common, &facts, notification_id);
+        let row = row(&event, &mail, recipient, &common, &facts, &mut meaning, notification_id);
         bytes += row.bytes();
         rows.push(row);
     }
     Ok(rows)
 }
 
-fn row(
+fn row<'a>(
     event: &Event<'_>,
     mail: &Mail<'_>,
-    recipient: Recipient<'_>,
+    recipient: Recipient<'a>,
     common: &CommonInfo<'_>,
     facts: &Facts<'_>,
+    meaning: &mut Meaning<'_, 'a>,
     notification_id: Option<&str>,
 ) -> EventRow {
     let user_email = shorten(&recipient.address, text::ADDRESS).into_owned();
     let mut first = [None; Milestone::ALL.len()];
     if let Kind::Known(milestone) = event.kind {
         first[milestone.index()] = Some(event.time);
+    }
+    let mut bounce = facts.bounce_of(&recipient);
+    let bounce_class = meaning.class(&recipient, bounce.as_ref());
+    let bounce_class = bounce_class.map(|class| class.name().to_owned());
+    if let Some(bounce) = &mut bounce {
+        bounce.class.clone_from(&bounce_class);
     }
     EventRow {
         detail: DetailRow {
@@ -72,7 +81,7 @@ fn row(
                 .map(|id| shorten(id, text::MESSAGE_ID).into_owned()),
             event_type: shorten(event.kind.name(), text::KIND).into_owned(),
             timestamp: event.time,
-            class: facts.class(),
+            class: facts.class().or(bounce_class),
             other_info: common.with(&recipient, &user_email),
         },
         report: ReportRow {
@@ -85,11 +94,11 @@ fn row(
             subject: mail.subject.clone(),
             send_at: event.sent.filter(|_| event.kind.proves_send()),
             first,
-            bounce: facts.bounce_of(&recipient),
+            bounce,
             complaint: facts.complaint_of(&recipient),
             not_spam_at: facts.is_not_spam().then_some(event.time),
             counts_message: Some(recipient.counts_message),
-            provider: None,
+            provider: meaning.provider(&recipient).map(str::to_owned),
             tags: None,
         },
         ambiguous: recipient.ambiguous,

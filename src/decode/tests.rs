@@ -153,7 +153,7 @@ fn three_recipients_with_three_fates_are_three_reports() {
         Some(Bounce {
             bounce_type: "Permanent".to_owned(),
             sub_type: Some("NoEmail".to_owned()),
-            class: None,
+            class: Some("invalid-recipient".to_owned()),
             counts: true,
         })
     );
@@ -546,6 +546,90 @@ fn an_auto_reply_is_told_by_its_shape() {
         own[key] = json!(value);
         assert_ne!(bounce_type(own, plain.clone()), "AutoReply", "{key} {value}");
     }
+}
+
+#[test]
+fn each_recipient_of_a_bounce_has_the_class_of_its_own_answer() {
+    let own = json!({"bounceType": "Transient", "bounceSubType": "General", "bouncedRecipients": [
+        {"emailAddress": "a@example.com", "status": "5.1.1", "diagnosticCode": "smtp; 550 5.1.1 user unknown"},
+        {"emailAddress": "b@example.com", "status": "4.2.2", "diagnosticCode": "smtp; 452 4.2.2 mailbox full"},
+        {"emailAddress": "c@example.com", "status": "5.0.0"},
+        {"emailAddress": "d@example.com"},
+    ]});
+    let destination = ["a@example.com", "b@example.com", "c@example.com", "d@example.com"];
+    let rows = rows(&event("Bounce", "bounce", own, json!({"destination": destination})));
+    let classes: Vec<_> = rows.iter().map(|row| row.detail.class.as_deref()).collect();
+    let expected = [Some("invalid-recipient"), Some("mailbox-full"), None, Some("auto-reply")];
+    assert_eq!(classes, expected);
+    for row in rows {
+        let bounce = row.report.bounce.expect("a bounce");
+        assert_eq!(bounce.class, row.detail.class);
+    }
+}
+
+#[test]
+fn an_entry_that_several_may_be_meant_by_gives_each_its_class() {
+    let own = json!({"bounceType": "Permanent", "bouncedRecipients": [
+        {"emailAddress": "x@example.com", "diagnosticCode": "smtp; 550 5.1.1 user unknown"},
+    ]});
+    let destination = json!({"destination": ["a@example.com", "b@example.com"]});
+    let rows = rows(&event("Bounce", "bounce", own, destination));
+    let classes: Vec<_> = rows.iter().map(|row| row.detail.class.as_deref()).collect();
+    assert_eq!(classes, [Some("invalid-recipient"); 2]);
+}
+
+#[test]
+fn a_delay_has_a_class_and_is_no_bounce() {
+    let own = json!({"delayType": "MailboxFull", "delayedRecipients": [{"emailAddress": "jane@example.com"}]});
+    let row = one(&event("DeliveryDelay", "deliveryDelay", own, json!({})));
+    assert_eq!((row.detail.class.as_deref(), row.report.bounce), (Some("mailbox-full"), None));
+    let own =
+        json!({"delayedRecipients": [{"emailAddress": "jane@example.com", "status": "4.4.1"}]});
+    let row = one(&event("DeliveryDelay", "deliveryDelay", own, json!({})));
+    assert_eq!(row.detail.class.as_deref(), Some("connection"));
+}
+
+#[test]
+fn no_other_event_has_a_bounce_class() {
+    let own = json!({"bounceType": "Permanent", "delayType": "MailboxFull", "complainedRecipients":
+        [{"emailAddress": "jane@example.com", "diagnosticCode": "smtp; 550 5.1.1 user unknown"}]});
+    let row = one(&event("Complaint", "complaint", own, json!({})));
+    assert_eq!(row.detail.class, None);
+}
+
+#[test]
+fn the_provider_is_told_by_the_tag_the_domain_or_the_answer() {
+    let provider = |body: &Value| one(body).report.provider;
+    let send = |changes| provider(&event("Send", "send", json!({}), changes));
+    assert_eq!(send(json!({})), None);
+    assert_eq!(send(json!({"destination": ["Jane@Gmail.com"]})).as_deref(), Some("gmail"));
+    let tagged = json!({"tags": {"ses:recipient-isp": ["Hotmail"]}});
+    assert_eq!(send(tagged).as_deref(), Some("microsoft"));
+
+    let gsmtp = "250 2.0.0 OK  1720473220 a1si2.3 - gsmtp";
+    let own = json!({"recipients": ["jane@example.com"], "smtpResponse": gsmtp});
+    let delivery = event("Delivery", "delivery", own, json!({}));
+    assert_eq!(provider(&delivery).as_deref(), Some("gmail"));
+    for (name, key, list) in [
+        ("Bounce", "bounce", "bouncedRecipients"),
+        ("DeliveryDelay", "deliveryDelay", "delayedRecipients"),
+    ] {
+        let text = "smtp; 550 5.5.0 mailbox unavailable [A.prod.protection.outlook.com]";
+        let own = json!({list: [{"emailAddress": "jane@example.com", "diagnosticCode": text}]});
+        let provider = provider(&event(name, key, own, json!({})));
+        assert_eq!(provider.as_deref(), Some("microsoft"), "{name}");
+    }
+}
+
+#[test]
+fn a_tag_of_a_mail_to_several_says_nothing_of_each() {
+    let changes = json!({
+        "destination": ["a@example.com", "b@yahoo.com"],
+        "tags": {"ses:recipient-isp": ["Gmail"]},
+    });
+    let rows = rows(&event("Send", "send", json!({}), changes));
+    let providers: Vec<_> = rows.iter().map(|row| row.report.provider.as_deref()).collect();
+    assert_eq!(providers, [None, Some("yahoo")]);
 }
 
 #[test]
