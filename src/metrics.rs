@@ -29,6 +29,8 @@ pub(crate) const COMMIT_SECONDS: &str = "ses_reports_commit_seconds";
 pub(crate) const BATCH_MESSAGES: &str = "ses_reports_batch_messages";
 pub(crate) const QUEUE_SECONDS: &str = "ses_reports_queue_seconds";
 pub(crate) const REFRESH_SECONDS: &str = "ses_reports_daily_refresh_seconds";
+pub(crate) const FIGURES_AGE: &str = "ses_reports_figures_age_seconds";
+pub(crate) const DAYS_TO_COUNT: &str = "ses_reports_days_to_count";
 
 /// Starts recording. Without it every record is a no-op.
 ///
@@ -100,8 +102,14 @@ pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
     describe_histogram!(
         REFRESH_SECONDS,
         Unit::Seconds,
-        "Duration of a refresh of one day of aws_report_daily"
+        "Duration of counting the figures of one day again"
     );
+    describe_gauge!(
+        FIGURES_AGE,
+        Unit::Seconds,
+        "Age of the oldest change of a report that is not in the daily figures"
+    );
+    describe_gauge!(DAYS_TO_COUNT, "Days whose figures wait to be counted again");
     // A counter that is not there until something happens cannot be alerted on.
     for name in [
         MESSAGES_RECEIVED,

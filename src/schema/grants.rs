@@ -74,6 +74,9 @@ pub const OBJECTS: &[Object] = &[
     table("aws_report_retention", "SELECT", ""),
     table("aws_report_stale_day", "SELECT", ""),
     table("aws_report_daily", "SELECT (day, updated_at)", ""),
+    table("aws_report_daily_bounce", "", ""),
+    table("aws_report_daily_tag", "", ""),
+    table("aws_report_daily_note", "SELECT (noted_at)", ""),
     table("aws_report_states", "", ""),
     table("aws_report_timeline", "", ""),
     table("aws_report_suppressions", "", ""),
@@ -101,14 +104,25 @@ pub const OBJECTS: &[Object] = &[
     open("aws_report_complaint_kind(timestamp with time zone, text, text)"),
     open("aws_report_complaint_rank(text, text)"),
     open("aws_report_tags_join(jsonb, jsonb)"),
+    open("aws_report_was_attempted(text, timestamp with time zone, text, text)"),
+    open("aws_report_counts_for_aws(text, text)"),
+    open(
+        "aws_report_figures(timestamp with time zone, timestamp with time zone, timestamp with time zone, \
+         text, text, boolean, timestamp with time zone, text, text, boolean, boolean, \
+         timestamp with time zone, timestamp with time zone, timestamp with time zone, \
+         timestamp with time zone, timestamp with time zone, timestamp with time zone, \
+         timestamp with time zone)",
+    ),
+    open("aws_report_figures_age()"),
     // With the caller's rights, and only the owner has those.
     open("aws_report_retention_advance(text, date)"),
     worker_only("aws_report_detail_ensure(date)"),
     worker_only("aws_report_daily_refresh(date)"),
+    worker_only("aws_report_daily_add(integer)"),
     worker_only("aws_report_backfill_auto_replies(text, integer)"),
     worker_only("aws_report_backfill_meanings(text, integer)"),
     // A trigger needs no right to be called.
-    worker_only("aws_reports_note_days()"),
+    worker_only("aws_reports_note_changes()"),
 ];
 
 /// A right that a role gets.

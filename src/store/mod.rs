@@ -71,6 +71,8 @@ struct Statements {
     kept: String,
     stale_days: String,
     refresh_day: String,
+    add_to_figures: String,
+    figures_age: String,
 }
 
 impl Store {
@@ -103,6 +105,13 @@ impl Store {
                 stale_days: statement(include_str!("stale_days.sql")),
                 refresh_day: statement(
                     "-- ses-reports: count a day again\nSELECT {schema}.aws_report_daily_refresh($1)",
+                ),
+                add_to_figures: statement(
+                    "-- ses-reports: add to the figures\nSELECT notes, is_crowded FROM {schema}.aws_report_daily_add($1)",
+                ),
+                figures_age: statement(
+                    "-- ses-reports: ask how old the figures are
+                    SELECT extract(epoch FROM age)::float8, days_to_recount FROM {schema}.aws_report_figures_age()",
                 ),
             },
             pool,

@@ -6,14 +6,25 @@ use sqlx::AssertSqlSafe;
 use crate::support::database::Database;
 use crate::support::event::{self, message_id};
 use crate::support::generate;
+use crate::support::migrations::expect;
 use crate::support::process::{Worker, eventually};
 use crate::support::queue::Queue;
 
-/// The figures as nobody but the refresh computes them, and when.
-const FIGURES: &str = "SELECT day, source_domain, report_type, sent, delivered, bounced_hard,
-        bounced_soft, bounced_suppressed, complained, opened, clicked, rejected, rendering_failed,
-        delayed, messages_delivered
-    FROM aws_report_daily ORDER BY day, source_domain, report_type";
+/// The figures as the worker adds them up, without providers.
+const FIGURES: &str = "SELECT day, source_domain, report_type, sum(sent)::bigint AS sent, sum(delivered)::bigint AS delivered,
+        sum(bounced_hard)::bigint AS bounced_hard, sum(bounced_soft)::bigint AS bounced_soft,
+        sum(bounced_suppressed)::bigint AS bounced_suppressed, sum(complained)::bigint AS complained,
+        sum(opened)::bigint AS opened, sum(clicked)::bigint AS clicked, sum(rejected)::bigint AS rejected,
+        sum(rendering_failed)::bigint AS rendering_failed, sum(delayed)::bigint AS delayed,
+        sum(messages_delivered)::bigint AS messages_delivered
+    FROM aws_report_daily GROUP BY 1, 2, 3 ORDER BY 1, 2, 3";
+
+/// Everything that the figures say.
+const ALL_FIGURES: &str =
+    "SELECT to_jsonb(figures) - 'updated_at' AS figures FROM aws_report_daily AS figures
+    UNION ALL SELECT to_jsonb(figures) - 'updated_at' FROM aws_report_daily_bounce AS figures
+    UNION ALL SELECT to_jsonb(figures) - 'updated_at' FROM aws_report_daily_tag AS figures
+    ORDER BY 1";
 
 /// The same from the details, which the refresh never reads. The reports tell the day, the sender,
 /// the kind of mail, and which of several bounces counts: of two copies of one bounce that differ
@@ -22,7 +33,7 @@ const RECOUNT: &str = r#"
     WITH facts AS (
         SELECT (coalesce(r.send_at, r.reject_at, r.rendering_failure_at) AT TIME ZONE 'UTC')::date AS day,
             coalesce(lower(substring(r.source_email FROM '[^@]*$')), '') AS source_domain,
-            r.report_type, r.message_id, r.complaint_at, bounce_type, coalesce(bounce_sub_type, '') AS bounce_sub_type, fold.*
+            r.report_type, r.message_id, r.counts_message, r.counts_complaint, bounce_type, coalesce(bounce_sub_type, '') AS bounce_sub_type, fold.*
         FROM aws_reports r
         CROSS JOIN LATERAL (
             SELECT bool_or(event_type NOT IN ('Reject', 'Rendering Failure')) AS sent,
@@ -43,13 +54,13 @@ const RECOUNT: &str = r#"
         count(*) FILTER (WHERE bounced AND bounce_type = 'Permanent' AND bounce_sub_type = 'General') AS bounced_hard,
         count(*) FILTER (WHERE bounced AND bounce_type NOT IN ('Permanent', 'AutoReply')) AS bounced_soft,
         count(*) FILTER (WHERE bounced AND bounce_type = 'Permanent' AND bounce_sub_type = 'OnAccountSuppressionList') AS bounced_suppressed,
-        count(DISTINCT (message_id, complaint_at)) FILTER (WHERE complained) AS complained,
+        count(*) FILTER (WHERE complained AND counts_complaint) AS complained,
         count(DISTINCT message_id) FILTER (WHERE opened) AS opened,
         count(DISTINCT message_id) FILTER (WHERE clicked) AS clicked,
         count(*) FILTER (WHERE rejected) AS rejected,
         count(*) FILTER (WHERE unrendered) AS rendering_failed,
         count(*) FILTER (WHERE delayed) AS delayed,
-        count(DISTINCT message_id) FILTER (WHERE delivered IS NOT NULL) AS messages_delivered
+        count(*) FILTER (WHERE counts_message AND (delivered IS NOT NULL OR opened OR clicked)) AS messages_delivered
     FROM facts GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"#;
 
 #[tokio::test]
@@ -74,10 +85,13 @@ async fn the_figures_equal_a_recount_also_after_late_changes() {
         }
         assert_eq!(figures.len(), recount.len());
         assert_eq!(
-            database.one::<i64>("SELECT count(*) FROM aws_report_stale_day").await,
+            database.one::<i64>("SELECT count(*) FROM aws_report_daily_note").await,
             0,
-            "workers that end leave nothing to count"
+            "workers that end leave nothing to add"
         );
+        let added = database.rows(ALL_FIGURES).await;
+        database.execute("SELECT aws_report_daily_refresh(day) FROM (SELECT DISTINCT day FROM aws_report_daily) AS days").await;
+        assert_eq!(database.rows(ALL_FIGURES).await, added, "a recount finds nothing else");
     }
 }
 
@@ -152,9 +166,9 @@ async fn a_change_that_commits_while_a_refresh_runs_is_counted_by_the_next() {
     assert!(refresh(&database, day).await);
     assert_eq!(sent(&database, day).await, 1);
     writer.commit().await.expect("it commits");
-    assert_eq!(stale(&database).await, [json!({"day": day})], "its note is there");
+    assert_eq!(noted(&database).await, [json!({"day": day})], "its note is there");
     assert!(refresh(&database, day).await);
-    assert_eq!((sent(&database, day).await, stale(&database).await.len()), (2, 0));
+    assert_eq!((sent(&database, day).await, noted(&database).await.len()), (2, 0));
 
     // It begins and commits while the refresh has counted and not committed.
     let mut refresher = database.pool.begin().await.expect("a transaction");
@@ -164,9 +178,9 @@ async fn a_change_that_commits_while_a_refresh_runs_is_counted_by_the_next() {
     database.execute(&insert(day, "third")).await;
     assert!(!refresh(&database, day).await, "one at a time");
     refresher.commit().await.expect("it commits");
-    assert_eq!((sent(&database, day).await, stale(&database).await.len()), (2, 1));
+    assert_eq!((sent(&database, day).await, noted(&database).await.len()), (2, 1));
     assert!(refresh(&database, day).await);
-    assert_eq!((sent(&database, day).await, stale(&database).await.len()), (3, 0));
+    assert_eq!((sent(&database, day).await, noted(&database).await.len()), (3, 0));
 
     // A refresh that is given up leaves the notes.
     database.execute(&insert(day, "fourth")).await;
@@ -174,11 +188,46 @@ async fn a_change_that_commits_while_a_refresh_runs_is_counted_by_the_next() {
     let count = format!("SELECT aws_report_daily_refresh('{day}')");
     sqlx::raw_sql(AssertSqlSafe(count)).execute(&mut *refresher).await.expect("it counts");
     refresher.rollback().await.expect("it rolls back");
-    assert_eq!((sent(&database, day).await, stale(&database).await.len()), (3, 1));
+    assert_eq!((sent(&database, day).await, noted(&database).await.len()), (3, 1));
 }
 
-async fn stale(database: &Database) -> Vec<Value> {
-    database.rows("SELECT DISTINCT day FROM aws_report_stale_day ORDER BY day").await
+async fn noted(database: &Database) -> Vec<Value> {
+    database.rows("SELECT DISTINCT day FROM aws_report_daily_note ORDER BY day").await
+}
+
+async fn add(database: &Database, most: u32) -> Option<i64> {
+    database.one(&format!("SELECT notes FROM aws_report_daily_add({most})")).await
+}
+
+#[tokio::test]
+async fn a_change_that_commits_while_notes_are_added_is_added_by_the_next() {
+    let database = Database::migrated().await;
+    let day = "2026-11-20";
+    database.execute(&insert(day, "first")).await;
+    let mut writer = database.pool.begin().await.expect("a transaction");
+    sqlx::raw_sql(AssertSqlSafe(insert(day, "second")))
+        .execute(&mut *writer)
+        .await
+        .expect("it writes");
+    assert_eq!(add(&database, 100).await, Some(1));
+    writer.commit().await.expect("it commits");
+    let mut adder = database.pool.begin().await.expect("a transaction");
+    sqlx::raw_sql("SELECT aws_report_daily_add(100)").execute(&mut *adder).await.expect("it adds");
+    database.execute(&insert(day, "third")).await;
+    assert_eq!(add(&database, 100).await, None, "one at a time");
+    assert!(!refresh(&database, day).await, "and no recount meanwhile");
+    adder.commit().await.expect("it commits");
+    assert_eq!((sent(&database, day).await, noted(&database).await.len()), (2, 1));
+
+    // What is given up is noted still; what is added bit by bit is whole in the end.
+    let mut adder = database.pool.begin().await.expect("a transaction");
+    sqlx::raw_sql("SELECT aws_report_daily_add(100)").execute(&mut *adder).await.expect("it adds");
+    adder.rollback().await.expect("it rolls back");
+    database.execute(&insert("2026-11-19", "fourth")).await;
+    assert_eq!(add(&database, 1).await, Some(1));
+    assert_eq!(add(&database, 1).await, Some(1));
+    assert_eq!(add(&database, 1).await, Some(0));
+    assert_eq!((sent(&database, day).await, sent(&database, "2026-11-19").await), (3, 1));
 }
 
 #[tokio::test]
@@ -190,14 +239,15 @@ async fn a_report_that_moves_to_another_day_leaves_the_first() {
         .execute("UPDATE aws_reports SET send_at = send_at - interval '1 day', source_email = NULL")
         .await;
     let both = [json!({"day": "2026-11-19"}), json!({"day": "2026-11-20"})];
-    assert_eq!(stale(&database).await, both);
+    assert_eq!(noted(&database).await, both);
+    let figures = "SELECT day, source_domain, sent FROM aws_report_daily";
+    let moved = [json!({"day": "2026-11-19", "source_domain": "", "sent": 1})];
+    assert_eq!(add(&database, 100).await, Some(2));
+    assert_eq!(database.rows(figures).await, moved);
     for day in ["2026-11-19", "2026-11-20"] {
         assert!(refresh(&database, day).await);
     }
-    assert_eq!(
-        database.rows("SELECT day, source_domain, sent FROM aws_report_daily").await,
-        [json!({"day": "2026-11-19", "source_domain": "", "sent": 1})]
-    );
+    assert_eq!(database.rows(figures).await, moved);
 }
 
 #[tokio::test]
@@ -223,33 +273,20 @@ async fn only_days_that_changed_are_counted_anew() {
 
 #[tokio::test]
 async fn reports_from_before_the_triggers_are_counted_too() {
-    let database = Database::migrated().await;
-    for script in [
-        include_str!("../../migrations/down/V0010__views.sql"),
-        include_str!("../../migrations/down/V0009__daily.sql"),
-    ] {
-        in_schema(&database, script).await;
-    }
+    let database = Database::empty().await;
+    expect(&database, 0, &["up", "--to", "8"]).await;
     database.execute(&insert("2026-11-18", "a")).await;
     database.execute(&insert("2026-11-20", "b")).await;
     database
         .execute("INSERT INTO aws_reports (id, user_email, message_id, reject_at) VALUES (gen_random_uuid(), 'c@example.com', 'c', '2026-11-21 01:00Z')")
         .await;
     database.execute("UPDATE aws_reports SET created_at = '2026-11-19'").await;
-    in_schema(&database, include_str!("../../migrations/V0009__daily.sql")).await;
     let days: Vec<Value> = (18..=21).map(|day| json!({"day": format!("2026-11-{day}")})).collect();
-    assert_eq!(stale(&database).await, days);
-}
-
-/// Runs a migration's SQL as the migrator does.
-async fn in_schema(database: &Database, script: &'static str) {
-    let mut connection = database.pool.begin().await.expect("a transaction");
-    sqlx::raw_sql("SET LOCAL search_path = aws_reports, pg_temp")
-        .execute(&mut *connection)
-        .await
-        .expect("it is set");
-    sqlx::raw_sql(script).execute(&mut *connection).await.expect("it runs");
-    connection.commit().await.expect("it commits");
+    let stale = "SELECT DISTINCT day FROM aws_report_stale_day ORDER BY day";
+    expect(&database, 0, &["up", "--to", "9"]).await;
+    assert_eq!(database.rows(stale).await, days);
+    expect(&database, 0, &["up"]).await;
+    assert_eq!(database.rows(stale).await, days, "and once more with what the figures mean now");
 }
 
 #[tokio::test]
@@ -388,8 +425,11 @@ async fn each_report_has_one_state() {
         ("rendering failed", "rendering_failure_at"),
         ("suppressed", "send_at suppressed"),
         ("soft bounced", "send_at soft"),
-        ("clicked", "send_at delivery_at open_at click_at"),
-        ("opened", "send_at delivery_delay_at delivery_at open_at"),
+        ("clicked", "send_at delivery_at open_at click_at human_open_at human_click_at"),
+        ("opened", "send_at delivery_delay_at delivery_at open_at click_at human_open_at"),
+        ("delivered", "send_at open_at click_at"),
+        ("suppressed", "send_at not-tried"),
+        ("delivered", "send_at delivery_at not-spam"),
         ("delivered", "send_at delivery_delay_at delivery_at"),
         ("delivered", "send_at delivery_at auto-reply"),
         ("sent", "send_at auto-reply"),
@@ -409,6 +449,8 @@ async fn each_report_has_one_state() {
                 "soft" => "bounce_at = '2026-11-20', bounce_type = 'Transient', bounce_sub_type = 'MailboxFull'".to_owned(),
                 "auto-reply" => "bounce_at = '2026-11-20', bounce_type = 'AutoReply', bounce_sub_type = 'General'".to_owned(),
                 "general" => "bounce_at = '2026-11-20', bounce_type = 'Transient', bounce_sub_type = 'General'".to_owned(),
+                "not-tried" => "complaint_at = '2026-11-20', complaint_sub_type = 'OnAccountSuppressionList'".to_owned(),
+                "not-spam" => "complaint_at = '2026-11-20', complaint_feedback_type = 'not-spam'".to_owned(),
                 column => format!("{column} = '2026-11-19'"),
             })
             .chain(["user_id = NULL".to_owned()])
@@ -436,6 +478,7 @@ async fn each_report_has_one_state() {
             json!({"user_email": "m00@example.com", "reason": "hard bounce"}),
             json!({"user_email": "m01@example.com", "reason": "hard bounce"}),
             json!({"user_email": "m04@example.com", "reason": "suppression list"}),
+            json!({"user_email": "m09@example.com", "reason": "suppression list"}),
         ]
     );
 }
@@ -495,6 +538,7 @@ async fn reports(database: &Database, reports: &[(&str, &str, &str)]) {
             ))
             .await;
     }
+    database.execute("SELECT aws_report_backfill_meanings(NULL, 1000)").await;
     database.execute("SELECT aws_report_daily_refresh('2026-11-20')").await;
 }
 

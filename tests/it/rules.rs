@@ -57,7 +57,7 @@ fn each_file_says_why_and_what_it_locks_and_what_its_undoing_loses() {
             "aws_reports.aws_report",
             "CREATE SCHEMA",
             "SERIAL",
-            "IDENTITY",
+            "AS IDENTITY",
             "nextval",
             "REFERENCES aws_",
             "timestamp without",
@@ -105,6 +105,9 @@ const MOMENTS: [(&str, &str, &str); 4] = [
     ("V0016__what_figures_need", "aws_report_detail", "AccessExclusiveLock"),
 ];
 
+/// Small tables that are rewritten, each with its reason at the top of its file.
+const REWRITTEN: [(&str, &str); 1] = [("V0017__figures_by_change", "aws_report_daily")];
+
 #[tokio::test]
 pub async fn no_lock_on_a_big_table_is_taken_that_is_not_allowed() {
     let database = Database::empty().await;
@@ -116,7 +119,11 @@ pub async fn no_lock_on_a_big_table_is_taken_that_is_not_allowed() {
     assert_eq!(u64::try_from(migrations.len()).ok(), newest().checked_sub(4));
     for migration in migrations {
         for step in migration["statements"].as_array().expect("a list") {
-            assert_eq!(step["rewrites"], serde_json::json!([]), "{}", migration["name"]);
+            for table in step["rewrites"].as_array().expect("a list") {
+                let name = migration["name"].as_str().expect("a name");
+                let table = table.as_str().expect("a name");
+                assert!(REWRITTEN.contains(&(name, table)), "{name} rewrites {table}");
+            }
             for lock in step["locks"].as_array().expect("a list") {
                 let relation = lock["relation"].as_str().expect("a name");
                 let is_big = ["aws_reports", "aws_report_detail"]
