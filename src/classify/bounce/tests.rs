@@ -178,6 +178,7 @@ const TEXTS: &[(&str, &[&str])] = &[
     (
         "bad-domain",
         &[
+            "smtp; 550 5.4.4 Host or domain name not found. Name service error for name=example.invalid type=MX: Host not found",
             "smtp; 554 4.4.7 Message expired: unable to deliver in 840 minutes.<421 4.4.0 Unable to lookup DNS for exmaple.example>",
             "smtp; 550 5.4.310 DNS domain example.invalid does not exist [Message=InfoDomainNonexistent]",
             "smtp; 550 5.1.2 Host unknown",
@@ -197,6 +198,8 @@ const TEXTS: &[(&str, &[&str])] = &[
     (
         "authentication",
         &[
+            "smtp; 553 5.1.7 Invalid sender address",
+            "smtp; 550 Sender address is invalid",
             "smtp; 550 5.7.1 Unauthenticated email is not accepted from this domain. u1si2.3",
             "smtp; 550 SPF check failed [abc IP: 192.0.2.1]. https://service.mail.qq.com/detail/122/72.",
             "smtp; 550-5.7.26 Your email has been blocked because the sender is unauthenticated. Gmail requires all senders to authenticate with either SPF or DKIM.",
@@ -272,6 +275,8 @@ const TEXTS: &[(&str, &[&str])] = &[
     (
         "policy",
         &[
+            "smtp; 550-5.7.1 The user or domain that you are sending to (or from) has a policy that\n550 5.7.1 prohibited the mail that you sent. a1si2.3 - gsmtp",
+            "smtp; 550 5.7.1 User not authorized to send to this list",
             "smtp; 554 5.7.1 <jane@example.com>: Recipient address rejected: Access denied",
             "smtp; 530 Relaying not allowed",
             "smtp; 550 DY-001 Mail rejected for policy reasons.",
@@ -318,6 +323,7 @@ const TEXTS: &[(&str, &[&str])] = &[
     (
         "server-failure",
         &[
+            "4.2.1 mailbox temporarily unavailable",
             "smtp; 450\n mailbox busy",
             "smtp; 451 4.7.1 Please try again later",
             "smtp; 450 4.2.0 <jane@example.com>: Recipient address rejected: Greylisted, see http://postgrey.example/help",
