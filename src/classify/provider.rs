@@ -1,7 +1,7 @@
-//! Whose mailbox a recipient has, for figures by mailbox provider: reputation is per provider.
+//! The mailbox provider of a recipient, for figures by provider, because reputation is per provider.
 //!
 //! A report keeps the least name that any of its events gives, so that the order of events changes
-//! nothing; an event that does not know loses. A domain of this table is known from the first event
+//! nothing; an event without a name loses. A domain of this table is known from the first event
 //! on. A company's domain with a mailbox at Google is known once a server has answered: its mail moves
 //! from no provider to `gmail` with the Delivery or the Bounce.
 
@@ -29,7 +29,7 @@ pub const ALL: [&str; 15] = [
     "zoho",
 ];
 
-/// The text of an answer that is looked at, in bytes: the signs are in its first lines or at its end.
+/// How much of an answer is searched, in bytes. Only Google's sign is at its end.
 const MOST_READ: usize = 1024;
 
 /// The provider of a recipient, or `None` for any other.
@@ -55,7 +55,7 @@ pub(crate) fn of_address(
     provider(domain, isp_tag, answer)
 }
 
-/// SES names an ISP as people do: `Gmail`, `Hotmail`; `UNKNOWN_ISP` is none.
+/// SES uses common names, such as `Gmail` and `Hotmail`; `UNKNOWN_ISP` is not one.
 fn of_tag(tag: &str) -> Option<&'static str> {
     let is_short = tag.len() <= 32;
     let letters = tag.chars().filter(char::is_ascii_alphanumeric);
@@ -81,7 +81,7 @@ fn of_tag(tag: &str) -> Option<&'static str> {
     })
 }
 
-/// Domains that are a provider's own, or whose mail it keeps; sorted.
+/// Domains of providers, and domains that they host for others; sorted.
 const DOMAINS: &[(&str, &str)] = &[
     ("126.com", "netease"),
     ("163.com", "netease"),
@@ -169,7 +169,7 @@ const DOMAINS: &[(&str, &str)] = &[
     ("zohomail.in", "zoho"),
 ];
 
-/// Names that a provider has in many countries: `hotmail.fr`, `yahoo.co.uk`.
+/// Names that a provider uses in many countries: `hotmail.fr`, `yahoo.co.uk`.
 const BRANDS: &[(&str, &str)] = &[
     ("aol", "yahoo"),
     ("hotmail", "microsoft"),
@@ -194,7 +194,7 @@ fn is_of_a_country(suffix: &str) -> bool {
     suffix == "com" || rest.unwrap_or(suffix).len() == 2
 }
 
-/// What the servers of a provider say, in lower case, and no others. Google's end with ` - gsmtp`.
+/// Texts that only the servers of a provider write, in lower case. Google's answers end with ` - gsmtp`.
 const SIGNS: &[(&str, &str)] = &[
     (".prod.outlook.com", "microsoft"),
     (".protection.outlook.com", "microsoft"),
@@ -223,7 +223,7 @@ const SIGNS: &[(&str, &str)] = &[
     (".protonmail.ch", "proton"),
 ];
 
-/// All signs as one expression: every Delivery to a domain that is not in the table is searched.
+/// All signs as one expression, because every Delivery to a domain outside the table is searched.
 static SIGN: LazyLock<Regex> = LazyLock::new(|| {
     let signs: Vec<String> = SIGNS.iter().map(|(sign, _)| regex::escape(sign)).collect();
     let built = RegexBuilder::new(&signs.join("|")).unicode(false).case_insensitive(true).build();

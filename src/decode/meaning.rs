@@ -1,4 +1,4 @@
-//! What the rules of `classify` make of an event, for each of its recipients.
+//! The class and the provider of an event, for each of its recipients, by the rules of `classify`.
 
 use std::borrow::Cow;
 
@@ -11,13 +11,13 @@ use crate::classify::bounce::{self, BounceClass, Evidence};
 use crate::classify::provider;
 use crate::row::{Bounce, Milestone};
 
-/// What an event says to the rules, whomever it concerns.
+/// The parts of an event that the rules need, the same for all recipients.
 pub(super) struct Meaning<'m, 'a> {
     kind: &'m Kind,
     delay_type: Option<Cow<'a, str>>,
     smtp_response: Option<Cow<'a, str>>,
     isp_tag: Option<&'m str>,
-    /// The entry that was classified last: one as long as the body may name thousands.
+    /// The last entry and its class. A single entry as long as the body may name thousands of recipients.
     last: Option<(&'a str, Option<BounceClass>)>,
 }
 
@@ -71,7 +71,7 @@ impl<'m, 'a> Meaning<'m, 'a> {
         class
     }
 
-    /// Whose mailbox a recipient has.
+    /// The recipient's mailbox provider.
     pub(super) fn provider(&self, recipient: &Recipient<'a>) -> Option<&'static str> {
         let diagnostic = entry(recipient).and_then(|entry| entry.non_empty_str("diagnosticCode"));
         let answer = diagnostic.as_deref().or(self.smtp_response.as_deref());
@@ -79,7 +79,7 @@ impl<'m, 'a> Meaning<'m, 'a> {
     }
 }
 
-/// What the event's list says of a recipient.
+/// The recipient's entry in the event's list.
 fn entry<'a>(recipient: &Recipient<'a>) -> Option<Object<'a>> {
     recipient.entry.and_then(Json::as_object)
 }

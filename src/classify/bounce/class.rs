@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-/// Why a mail bounced or was delayed. Where nothing is known there is no class.
+/// Why a mail bounced or was delayed. An unknown reason has no class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "`meaning` describes each")]
@@ -30,9 +30,9 @@ pub enum BounceClass {
 /// Who can do something about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// Whoever the mail was sent to, or the domain of that address.
+    /// The recipient, or the owner of the recipient's domain.
     Recipient,
-    /// Whoever sends: us.
+    /// The sender of the mail, who is the user of this service.
     Sender,
     /// Amazon SES.
     Ses,
@@ -102,7 +102,7 @@ impl BounceClass {
             Self::Blocklist => (
                 "blocklist",
                 Ses,
-                "The IP address that SES sent from is on a blocklist or has a bad reputation; a dedicated IP address is the sender's own to mend.",
+                "The IP address that SES sent from is on a blocklist or has a bad reputation; a dedicated IP address is the sender's own responsibility.",
             ),
             Self::Connection => (
                 "connection",
@@ -112,10 +112,10 @@ impl BounceClass {
             Self::Content => (
                 "content",
                 Sender,
-                "The recipient's server took the message for spam, or refused what it contains or its attachment.",
+                "The recipient's server considers the message spam, or refuses its content or an attachment.",
             ),
             Self::Expired => {
-                ("expired", Provider, "SES tried again until the time for delivery was over.")
+                ("expired", Provider, "SES retried until the time for delivery had passed.")
             }
             Self::InactiveMailbox => (
                 "inactive-mailbox",
@@ -123,7 +123,7 @@ impl BounceClass {
                 "The mailbox exists and is disabled, suspended or no longer used.",
             ),
             Self::InvalidRecipient => {
-                ("invalid-recipient", Recipient, "There is no mailbox of that address.")
+                ("invalid-recipient", Recipient, "The address does not exist.")
             }
             Self::MailboxFull => ("mailbox-full", Recipient, "The mailbox is over its quota."),
             Self::Malformed => (
@@ -134,7 +134,7 @@ impl BounceClass {
             Self::Policy => (
                 "policy",
                 Provider,
-                "A rule of the recipient's organisation or provider refuses the message, for no reason that another class names.",
+                "A rule of the recipient's organisation or provider refuses the message, for a reason that no other class names.",
             ),
             Self::RateLimit => (
                 "rate-limit",
@@ -149,18 +149,20 @@ impl BounceClass {
             Self::ServerFailure => (
                 "server-failure",
                 Provider,
-                "The recipient's server had a fault of its own, or asked to try again later (greylisting among it).",
+                "The recipient's server had a fault of its own, or asked to try again later, as greylisting does.",
             ),
-            Self::SesInternal => {
-                ("ses-internal", Ses, "Amazon SES held the message back, or failed by itself.")
-            }
+            Self::SesInternal => (
+                "ses-internal",
+                Ses,
+                "Amazon SES delayed the message on purpose, or had a failure of its own.",
+            ),
             Self::Suppressed => (
                 "suppressed",
                 Sender,
                 "SES did not try, because of a suppression list, an unsubscription or address validation: stop writing to the address.",
             ),
             Self::TooLarge => {
-                ("too-large", Sender, "The message is larger than the recipient's server takes.")
+                ("too-large", Sender, "The message is larger than the recipient's server accepts.")
             }
         }
     }

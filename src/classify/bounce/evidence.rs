@@ -1,11 +1,11 @@
-//! What an event says about the reason of a bounce, in the form that rules are tried on.
+//! What an event says about the reason of a bounce, normalised for the rules.
 
-/// How much of a server's text is looked at, in bytes. The longest seen has 400; what a server could
-/// write beyond that is not to cost anything.
+/// How much of a server's text is looked at, in bytes. The longest one seen has 400; a server
+/// that writes much more must not cost more.
 const MOST_READ: usize = 2048;
-/// How long the text may get, in bytes.
+/// The most bytes of the normalised text.
 const MOST_BYTES: usize = 1024;
-/// Stands where there is nothing.
+/// The placeholder for a missing word.
 const NOTHING: &str = "-";
 
 /// What an event says about why one recipient's mail bounced or was delayed.
@@ -23,14 +23,14 @@ pub struct Evidence<'a> {
     pub diagnostic: Option<&'a str>,
 }
 
-/// The same, as rules compare it: in lower case.
+/// The same, normalised: in lower case, in two parts.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Normal {
-    /// `TYPE/SUBTYPE REPLY CODE`, `-` for what is missing: `permanent/general 550 5.1.1` for a bounce,
+    /// `TYPE/SUBTYPE REPLY CODE`, `-` for each missing word: `permanent/general 550 5.1.1` for a bounce,
     /// `delay/mailboxfull 452 4.2.2` for a delay.
     pub(super) head: String,
-    /// What the server said: its lines joined, without `smtp;`, without the codes that each line
-    /// repeats, and with `@` for each address, whose words say nothing.
+    /// The server's text: its lines joined, without `smtp;`, without the codes that each line
+    /// repeats, and with `@` for each address, whose words mean nothing.
     pub(super) text: String,
 }
 
@@ -87,7 +87,7 @@ fn push_word(text: &mut String, word: &str) {
     text.push_str(&after[after.find(ends).unwrap_or(after.len())..]);
 }
 
-/// A server's answer, taken apart.
+/// The parts of a server's answer.
 struct Said<'a> {
     reply: Option<&'a str>,
     code: Option<&'a str>,
@@ -98,7 +98,7 @@ impl<'a> Said<'a> {
     fn of(diagnostic: &'a str) -> Self {
         let diagnostic = &diagnostic[..diagnostic.floor_char_boundary(MOST_READ)];
         let mut said = Self { reply: None, code: None, words: Vec::new() };
-        // A reply code begins the answer, or what one server quotes of another.
+        // A reply code is at the beginning of an answer, which one server may quote from another.
         let mut begins = true;
         for word in without_type(diagnostic).split_whitespace() {
             let (reply, rest) = split_reply(word);
@@ -148,7 +148,7 @@ fn split_reply(word: &str) -> (Option<&str>, &str) {
     }
 }
 
-/// An enhanced status code of a failure, whatever it is wrapped in: `5.1.1`, `#5.1.1`, `(5.1.1)`.
+/// The enhanced status code of a failure, with or without punctuation around it: `5.1.1`, `#5.1.1`, `(5.1.1)`.
 fn enhanced_code(word: &str) -> Option<&str> {
     let code = word.trim_matches(|c: char| !c.is_ascii_digit());
     let wrapping = word.len() - code.len();

@@ -2,7 +2,7 @@
 //!
 //! The evidence is SES's own words, the reply and enhanced status codes of RFC 5321 and RFC 3463, and
 //! the text of the server. `evidence` brings them into one form, the rules of `rules.toml` are tried on
-//! it in their order, and the first that matches says the class.
+//! it in order, and the first match decides.
 
 mod class;
 mod evidence;

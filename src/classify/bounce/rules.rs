@@ -8,8 +8,8 @@ use serde::Deserialize;
 use super::BounceClass;
 use super::evidence::Normal;
 
-/// The version of the rules. It grows with each change of `rules.toml`, which a test compares with a
-/// checksum: by it one can tell which rules gave a class.
+/// The version of the rules. It grows with each change of a rule; a test compares the rules with the
+/// checksum of this version.
 pub const VERSION: i32 = 2;
 
 /// The rules as text, in the order in which they are tried.
@@ -18,8 +18,8 @@ const TEXT: &str = include_str!("rules.toml");
 /// The rules, ready to be tried.
 pub(super) static RULES: LazyLock<Rules> = LazyLock::new(|| Rules::read(TEXT));
 
-/// The heads of all rules are one set, which is read once for all. Their texts are not: one set of
-/// all that may stand anywhere in a text is a hundred times slower on texts that it has not seen yet.
+/// The heads of all rules are matched as one set. Their texts are matched one by one: as one set, which
+/// has to look for all of them at every position, they took a hundred times longer on unfamiliar text.
 pub(super) struct Rules {
     heads: RegexSet,
     rules: Vec<(BounceClass, Option<Regex>)>,
@@ -42,7 +42,7 @@ struct Rule {
     reply: Option<String>,
     /// The enhanced status code, such as `5\.1\.1`.
     code: Option<String>,
-    /// Something in the text; one of them is enough.
+    /// Expressions for the text, one of which has to match.
     #[serde(default)]
     text: Vec<String>,
 }
@@ -95,11 +95,14 @@ mod tests {
 
     #[test]
     fn a_change_of_the_rules_is_a_new_version() {
-        let checksum =
-            Sha256::digest(TEXT).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+        let file: File = toml::from_str(TEXT).expect("TOML");
+        // Comments may change.
+        let checksum = Sha256::digest(format!("{:?}", file.rule))
+            .iter()
+            .fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
         assert_eq!(
             (VERSION, &*checksum),
-            (2, "432044b9774edf4f0b6ca82bc2932498b4fb9ab15c3ddd47ff0c96578160830f"),
+            (2, "6dea02b5323569bf7b5dd7d223f4598ca7620b0c2f85cebaae6df189ea12a145"),
             "raise VERSION and note the new checksum here"
         );
     }

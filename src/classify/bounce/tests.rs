@@ -1,4 +1,4 @@
-//! What servers really say, and its class.
+//! Real answers of servers, and their classes.
 
 use proptest::prelude::*;
 
@@ -126,7 +126,7 @@ fn gmail_codes_for_authentication_are_told_from_those_for_too_much_mail() {
     );
 }
 
-/// What the servers of providers, gateways and mail programs say.
+/// Answers of providers, gateways and mail servers.
 const TEXTS: &[(&str, &[&str])] = &[
     (
         "invalid-recipient",
