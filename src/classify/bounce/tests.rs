@@ -198,6 +198,9 @@ const TEXTS: &[(&str, &[&str])] = &[
     (
         "authentication",
         &[
+            "smtp; 553 This route requires encryption (TLS)",
+            "smtp; 550 Rejected by header-based Anti-Spoofing policy",
+            "smtp; 451 Message temporarily deferred due to unresolvable RFC.5321 from domain.",
             "smtp; 553 5.1.7 Invalid sender address",
             "smtp; 550 Sender address is invalid",
             "smtp; 550 5.7.1 Unauthenticated email is not accepted from this domain. u1si2.3",
@@ -220,6 +223,9 @@ const TEXTS: &[(&str, &[&str])] = &[
     (
         "blocklist",
         &[
+            "smtp; 553 5.7.2 [TSS09] All messages from 192.0.2.1 will be permanently deferred; Retrying will NOT succeed.",
+            "smtp; 451 IP temporarily blacklisted",
+            "smtp; 550 Local CT IP Reputation - (reject)",
             "smtp; 554-gmx.net (mxgmx008) Nemesis ESMTP Service not available 554-No SMTP service 554-IP address is block listed. 554 For explanation visit https://postmaster.gmx.net/",
             "smtp; 554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using zen.spamhaus.org; https://www.spamhaus.org/query/ip/192.0.2.1",
             "smtp; 550 5.7.1 Unfortunately, messages from [192.0.2.1] weren't sent. Please contact your Internet service provider since part of their network is on our block list (S3140).",
@@ -246,6 +252,8 @@ const TEXTS: &[(&str, &[&str])] = &[
     (
         "content",
         &[
+            "smtp; 552-5.7.0 Our system detected an illegal attachment on your message.",
+            "smtp; 550 Message bounced due to Content Examination Policy",
             "smtp; 550 5.7.1 Message content rejected, UBE, id=00000-00-000",
             "smtp; 550 5.7.1 Blocked by SpamAssassin",
             "smtp; 550 5.7.1 Email 4hrQ0J rejected per SPAM policy",
@@ -262,6 +270,8 @@ const TEXTS: &[(&str, &[&str])] = &[
     (
         "rate-limit",
         &[
+            "smtp; 550-5.7.1 Our system has detected an unusual rate of unsolicited mail originating from your IP address. To protect our users from spam, mail sent from your IP address has been blocked.",
+            "smtp; 421 Max message per connection reached, closing transmission channel",
             "smtp; 450-4.2.1 The user you are trying to contact is receiving mail too quickly.\n450 4.2.1 https://support.google.com/mail/?p=ReceivingRate a1si2.3 - gsmtp",
             "smtp; 421 4.7.0 [TSS04] Messages from 192.0.2.1 temporarily deferred due to unexpected volume or user complaints - 4.16.55.1; see https://postmaster.yahooinc.com/error-codes",
             "smtp; 550 5.2.121 Recipient's per hour message receive limit from specific sender exceeded.",
@@ -313,6 +323,7 @@ const TEXTS: &[(&str, &[&str])] = &[
     (
         "connection",
         &[
+            "smtp; 421 4.7.0 Connection expired, try reconnecting.",
             "smtp; 421 4.4.1 Unable to connect to remote host",
             "smtp; 421 4.4.2 Connection dropped",
             "smtp; 450 4.4.316 Connection refused [Message=Socket error code 10061]",
@@ -323,6 +334,8 @@ const TEXTS: &[(&str, &[&str])] = &[
     (
         "server-failure",
         &[
+            "smtp; 451 Recipient temporarily unavailable",
+            "smtp; 451 Unable to process connection at this time",
             "4.2.1 mailbox temporarily unavailable",
             "smtp; 450\n mailbox busy",
             "smtp; 451 4.7.1 Please try again later",
