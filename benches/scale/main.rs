@@ -14,6 +14,7 @@ mod cluster;
 mod events;
 mod figures;
 mod fill;
+mod fresh;
 mod insert;
 #[path = "../support/numbers.rs"]
 mod numbers;
@@ -23,7 +24,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use ses_reports::postgres::SchemaName;
 use ses_reports::schema::Schema;
 use ses_reports::store::Store;
@@ -55,6 +56,13 @@ struct Settings {
     /// Keep the cluster in this folder: the next run measures it again without filling it
     #[arg(long, env = "SCALE_FOLDER")]
     folder: Option<PathBuf>,
+    /// Mails on each day of the week whose opens keep the figures changing
+    #[arg(long, env = "SCALE_MAILS_A_DAY", default_value_t = 1_000_000,
+        value_parser = clap::value_parser!(i64).range(1_000..))]
+    mails_a_day: i64,
+    /// Measure this only
+    #[arg(long, env = "SCALE_ONLY")]
+    only: Option<Part>,
     /// Write the figures to this file too, as JSON
     #[arg(long, env = "SCALE_JSON")]
     json: Option<PathBuf>,
@@ -64,6 +72,13 @@ struct Settings {
     /// What cargo says to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
+}
+
+/// What can be measured alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// The age of the figures while a week's mail is opened
+    Fresh,
 }
 
 #[tokio::main]
@@ -91,6 +106,14 @@ async fn run(settings: &Settings, cluster: &Cluster) -> Result<Figures> {
     let now = OffsetDateTime::now_utc();
     let mails = Mails::until(now, settings.details);
     let schema = SchemaName::new("aws_reports").map_err(anyhow::Error::msg)?;
+    let week = Database::of(cluster, "scale_week", &schema);
+    if settings.only == Some(Part::Fresh) {
+        cluster.start(cluster::TO_MEASURE)?;
+        week.create().await?;
+        let mut figures = Figures::of(&week.options, 0).await?;
+        fresh::measure(&mut figures, &week.options, settings.mails_a_day).await?;
+        return Ok(figures);
+    }
     let full = Database::of(cluster, "scale_full", &schema);
     let empty = Database::of(cluster, "scale_empty", &schema);
 
@@ -121,6 +144,8 @@ async fn run(settings: &Settings, cluster: &Cluster) -> Result<Figures> {
     Box::pin(insert::measure(&mut figures, &full, &empty, &samples, now)).await?;
     questions::timeline_of_new_mail(&mut figures, &empty.options).await?;
     questions::refresh(&mut figures, &full.options, &empty.options, mails).await?;
+    week.create().await?;
+    fresh::measure(&mut figures, &week.options, settings.mails_a_day).await?;
     Ok(figures)
 }
 

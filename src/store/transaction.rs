@@ -58,6 +58,7 @@ impl<'w> Limits<'w> {
         format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {millis}; \
              SET LOCAL idle_in_transaction_session_timeout = {millis}; SET LOCAL lock_timeout = {lock}; \
+             SET LOCAL default_tablespace = ''; \
              SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
         )
     }

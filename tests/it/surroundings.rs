@@ -8,8 +8,10 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
 use crate::support::database::Database;
+use crate::support::event::{self, message_id};
 use crate::support::migrations::{Files, answer, expect};
-use crate::support::process::{Ended, migrate, run};
+use crate::support::process::{Ended, Worker, migrate, run};
+use crate::support::queue::Queue;
 use crate::support::rds_proxy::RdsProxy;
 use crate::support::server::{programs, schema_of};
 
@@ -65,6 +67,28 @@ async fn what_a_role_has_set_changes_no_migration() {
         assert_eq!(ended.code, Some(0), "{arguments:?}: {}{}", ended.stdout, ended.stderr);
     }
     assert_eq!(schema_of(&database.url()).await, before);
+}
+
+#[tokio::test]
+async fn a_month_is_made_where_its_table_is_whatever_tablespace_the_worker_prefers() {
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
+    let worker = database.role("worker");
+    let mut session = database.pool.acquire().await.expect("a session");
+    for sql in [
+        "SET allow_in_place_tablespaces = on".to_owned(),
+        format!("CREATE TABLESPACE {worker} LOCATION ''"),
+        format!("ALTER ROLE {worker} SET default_tablespace = {worker}"),
+    ] {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut *session).await.expect("it is set");
+    }
+    let mut old = event::send(&message_id(1), &["jane@example.com"]);
+    old["mail"]["timestamp"] = serde_json::json!("2020-02-10T10:00:00Z");
+    queue.send(&[old.to_string()]).await;
+    Worker::until_idle(&database, &queue.url, &[]).await;
+    let elsewhere =
+        "SELECT reltablespace::bigint FROM pg_class WHERE relname = 'aws_report_detail_2020_02'";
+    assert_eq!(database.one::<i64>(elsewhere).await, 0);
+    database.execute(&format!("DROP TABLESPACE {worker}")).await;
 }
 
 #[tokio::test]
