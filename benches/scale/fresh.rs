@@ -91,10 +91,11 @@ async fn fill(writer: &mut PgConnection, mails_a_day: i64) -> Result<()> {
         .execute(&mut *writer)
         .await?;
     }
-    raw_sql("ALTER TABLE aws_reports ENABLE TRIGGER USER; VACUUM (FREEZE, ANALYZE) aws_reports")
-        .execute(&mut *writer)
-        .await
-        .context("the week")?;
+    for sql in
+        ["ALTER TABLE aws_reports ENABLE TRIGGER USER", "VACUUM (FREEZE, ANALYZE) aws_reports"]
+    {
+        raw_sql(sql).execute(&mut *writer).await.context("the week")?;
+    }
     Ok(())
 }
 

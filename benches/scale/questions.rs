@@ -19,7 +19,7 @@ use super::say;
 const TIMELINE: &str = "timeline of a message, asked again";
 const TIMELINES: i64 = 300;
 const ON_NEW_CONNECTIONS: usize = 30;
-const RATES: usize = 100;
+const TIMES: usize = 100;
 const REFRESHES: usize = 7;
 const OLD_MAIL: i64 = 20 * 999;
 
@@ -95,13 +95,31 @@ fn mails_to(address: &String) -> String {
     format!("SELECT * FROM aws_report_states WHERE user_email = '{address}' ORDER BY send_at DESC")
 }
 
-const RATES_OF_90_DAYS: &str = "
-    SELECT day, sum(sent) AS sent,
-        round(100 * sum(bounced_hard) / nullif(sum(sent - bounced_suppressed), 0), 2) AS bounce_percent,
-        round(100 * sum(complained) / nullif(sum(delivered), 0), 3) AS complaint_percent
-    FROM aws_report_daily
-    WHERE day >= current_date - 90
-    GROUP BY day ORDER BY day";
+/// What a deliverability owner asks, of 90 days.
+const RATES: [(&str, &str); 4] = [
+    (
+        "rates of 90 days",
+        "SELECT day, sum(sent) AS sent,
+            round(100 * sum(bounced_hard + suppressed_globally) / nullif(sum(sent - bounced_suppressed + suppressed_globally), 0), 2),
+            round(100 * sum(complained) / nullif(sum(delivered), 0), 3)
+        FROM aws_report_daily WHERE day >= current_date - 90 GROUP BY day ORDER BY day",
+    ),
+    (
+        "rates of 90 days by provider",
+        "SELECT provider, sum(sent) AS sent, round(100 * sum(complained) / nullif(sum(delivered), 0), 3)
+        FROM aws_report_daily WHERE day >= current_date - 90 GROUP BY provider ORDER BY sent DESC",
+    ),
+    (
+        "rates of 90 days by variant",
+        "SELECT value, sum(sent), round(100 * sum(human_clicked) / nullif(sum(messages_delivered), 0), 2)
+        FROM aws_report_daily_tag WHERE tag = 'variant' AND day >= current_date - 90 GROUP BY value",
+    ),
+    (
+        "bounces of 90 days by provider and class",
+        "SELECT provider, bounce_class, sum(bounced) AS bounced FROM aws_report_daily_bounce
+        WHERE day >= current_date - 90 GROUP BY provider, bounce_class ORDER BY bounced DESC",
+    ),
+];
 
 pub async fn measure(
     figures: &mut Figures,
@@ -128,10 +146,12 @@ pub async fn measure(
     let to_addresses: Vec<String> = samples.addresses.iter().map(mails_to).collect();
     let times = ask_each(&mut connection, &to_addresses).await?;
     figures.add_times("all mail to an address", times, None);
-    let rates = vec![RATES_OF_90_DAYS.to_owned(); RATES];
-    let times = ask_each(&mut connection, &rates).await?;
-    figures.add_times("rates of 90 days", times, Some(50.0));
-    for questions in [&timelines, &of_customers, &to_addresses, &rates] {
+    for (what, question) in RATES {
+        let times = ask_each(&mut connection, &vec![question.to_owned(); TIMES]).await?;
+        figures.add_times(what, times, Some(50.0));
+        figures.plans.push(plan(&mut connection, question).await?);
+    }
+    for questions in [&timelines, &of_customers, &to_addresses] {
         let question = questions.first().context("there is mail")?;
         figures.plans.push(plan(&mut connection, question).await?);
     }

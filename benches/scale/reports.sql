@@ -4,7 +4,7 @@
 INSERT INTO aws_reports (
     id, report_type, user_id, user_email, message_id, source_email, subject, send_at, delivery_at,
     delivery_delay_at, bounce_at, bounce_type, bounce_sub_type, complaint_at, open_at, open_count,
-    click_at, click_count)
+    click_at, click_count, human_open_at, human_click_at, counts_message, provider, bounce_class, tags)
 SELECT
     -- As aws_report_id, of an address that is in its normal form already.
     aws_report_uuid(millis, id_hash),
@@ -26,7 +26,13 @@ SELECT
     CASE WHEN fate < 620 THEN least(opened, $5 - interval '2 ms') END,
     CASE WHEN fate < 200 OR fate >= 369 AND fate < 620 THEN 1 WHEN fate < 369 THEN 2 ELSE 0 END,
     CASE WHEN fate < 200 THEN least(opened + interval '20 s', $5) END,
-    CASE WHEN fate < 200 THEN 1 ELSE 0 END
+    CASE WHEN fate < 200 THEN 1 ELSE 0 END,
+    CASE WHEN fate < 400 THEN least(opened, $5 - interval '2 ms') END,
+    CASE WHEN fate < 150 THEN least(opened + interval '20 s', $5) END,
+    true,
+    (ARRAY['gmail', 'gmail', 'microsoft', 'yahoo', 'apple'])[1 + lot % 8],
+    CASE WHEN fate >= 995 THEN 'suppressed' WHEN fate >= 985 THEN 'mailbox-full' WHEN fate >= 960 THEN 'invalid-recipient' END,
+    CASE WHEN lot % 4 = 1 THEN jsonb_build_object('campaign', 'c-' || millis / 604800000, 'variant', chr(97 + (lot / 16 % 2)::int)) END
 FROM generate_series($1::bigint, $2::bigint) AS mail (number)
 CROSS JOIN LATERAL (
     SELECT $3::bigint + (number * $4::float8)::bigint AS millis,
