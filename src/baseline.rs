@@ -57,6 +57,7 @@ pub(crate) async fn convert(
     hand_made: &SchemaName,
     rules: &Rules,
 ) -> Result<Baseline, Error> {
+    let rules = &rules.with_machines(store.machine_rules());
     let types = tables.report_types().await?.into_iter().collect();
     let (reports, details) = tables.counts().await?;
     tracing::info!(reports, details, "converting");

@@ -75,6 +75,7 @@ pub(crate) async fn retry(
     stop: &CancellationToken,
     mut each: impl FnMut(Uuid, &Became) + Send + Sync,
 ) -> Result<Summary, Error> {
+    let rules = &rules.with_machines(store.machine_rules());
     // What becomes a dead letter from now on is for another time.
     let began = store.clock().await?;
     let until = selection.until.map_or(began, |until| until.min(began));

@@ -22,6 +22,8 @@ pub(crate) const CERTIFICATE_FAILURES: &str = "ses_reports_certificate_failures_
 pub(crate) const DETAILS_NEW: &str = "ses_reports_details_new_total";
 pub(crate) const DETAILS_KNOWN: &str = "ses_reports_details_known_total";
 pub(crate) const DETAILS_EXPIRED: &str = "ses_reports_details_expired_total";
+pub(crate) const REPORTS_JUDGED: &str = "ses_reports_reports_judged_total";
+pub(crate) const EVENTS_RECLASSIFIED: &str = "ses_reports_events_reclassified_total";
 pub(crate) const RECEIVE_FAILURES: &str = "ses_reports_receive_failures_total";
 pub(crate) const WRITE_FAILURES: &str = "ses_reports_write_failures_total";
 pub(crate) const TRANSACTION_SECONDS: &str = "ses_reports_transaction_seconds";
@@ -71,6 +73,11 @@ pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
         (DETAILS_KNOWN, "Detail rows that existed already: duplicates and replays"),
         (DETAILS_EXPIRED, "Detail rows that were not stored, because they are no longer kept"),
         (
+            REPORTS_JUDGED,
+            "Reports whose opens and clicks were judged together, after they were written",
+        ),
+        (EVENTS_RECLASSIFIED, "Opens and clicks that got another class by that"),
+        (
             RECEIVE_FAILURES,
             "Receives that failed, by kind: transient failures pass, permanent ones need a person",
         ),
@@ -119,6 +126,8 @@ pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
         DETAILS_NEW,
         DETAILS_KNOWN,
         DETAILS_EXPIRED,
+        REPORTS_JUDGED,
+        EVENTS_RECLASSIFIED,
         WRITE_FAILURES,
         MESSAGES_TRUSTED,
         CERTIFICATE_FAILURES,

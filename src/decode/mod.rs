@@ -34,6 +34,7 @@ use crate::row::EventRow;
 use envelope::Letter;
 pub use outcome::Outcome;
 pub(crate) use outcome::{Acknowledged, Reason, Rejection};
+pub(crate) use said::Said;
 
 /// The most that the rows of one body may take in memory, unless it makes one row only, which is not
 /// longer than the body. SES allows 50 recipients and an event of some KiB; each recipient's row has
@@ -58,6 +59,13 @@ impl Default for Rules {
             user_id_tag: "user_id".to_owned(),
             machines: Arc::default(),
         }
+    }
+}
+
+impl Rules {
+    /// The same with other rules for machines.
+    pub(crate) fn with_machines(&self, machines: Arc<MachineRules>) -> Self {
+        Self { machines, ..self.clone() }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::json::Object;
+use super::json::{Json, Object};
 use crate::classify::machine::Signals;
 
 /// The fields of an open's or a click's own object that tell who made it; empty where there is none.
@@ -23,6 +23,12 @@ impl<'a> Said<'a> {
             ip_address: text("ipAddress"),
             link: text("link"),
         }
+    }
+
+    /// Reads the object as `other_info` holds it.
+    pub(crate) fn read(own: &'a str) -> Self {
+        let own = Json::parse(own).ok().and_then(Json::as_object);
+        own.map_or_else(Self::default, |own| Self::of(&own))
     }
 
     pub(crate) fn signals(&self) -> Signals<'_> {

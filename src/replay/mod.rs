@@ -111,6 +111,7 @@ pub(crate) async fn run(
         tracing::info!("resuming: {} bodies are committed already", begun.totals.bodies);
     }
 
+    let rules = rules.with_machines(store.machine_rules());
     let shared = Arc::new(Shared {
         store,
         rules,

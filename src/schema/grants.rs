@@ -60,7 +60,7 @@ pub const OBJECTS: &[Object] = &[
     ),
     table(
         "aws_report_detail",
-        "INSERT ({detail}), SELECT (report_id, event_type, \"timestamp\", class)",
+        "INSERT ({detail}), SELECT (report_id, id, event_type, \"timestamp\", class), UPDATE (class)",
         "",
     ),
     operated(
@@ -71,6 +71,8 @@ pub const OBJECTS: &[Object] = &[
     operated("aws_report_replay", "", "SELECT, INSERT, UPDATE, DELETE"),
     operated("aws_report_replay_part", "", "SELECT, INSERT, DELETE"),
     table("aws_report_backfill", "SELECT, INSERT, UPDATE", ""),
+    table("aws_report_unjudged", "INSERT (report_id)", ""),
+    operated("aws_report_machine_rule", "SELECT", "INSERT, UPDATE, DELETE"),
     table("aws_report_retention", "SELECT", ""),
     table("aws_report_stale_day", "SELECT", ""),
     table("aws_report_daily", "SELECT (day, updated_at)", ""),
@@ -119,6 +121,8 @@ pub const OBJECTS: &[Object] = &[
     worker_only("aws_report_detail_ensure(date)"),
     worker_only("aws_report_daily_refresh(date)"),
     worker_only("aws_report_daily_add(integer)"),
+    worker_only("aws_report_unjudged_take(integer)"),
+    worker_only("aws_report_interactions(uuid[])"),
     worker_only("aws_report_backfill_auto_replies(text, integer)"),
     worker_only("aws_report_backfill_meanings(text, integer)"),
     // A trigger needs no right to be called.

@@ -1,28 +1,35 @@
 //! Long changes of many rows, a batch at a time. See `migrations/README.md` for how one is written.
 
 use sqlx::{AssertSqlSafe, PgConnection};
+use uuid::Uuid;
 
+use super::machine_rules::CLASSES;
 use super::{Error, Store};
+use crate::classify::machine::MachineRules;
+
+/// Reports of a batch that are classified in Rust: fewer than the rows of one in SQL, because they stay locked
+/// while their events travel.
+const MOST_REPORTS: i32 = 1_000;
 
 /// A batch that was committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Batch {
+pub struct Batch {
     /// The backfill.
-    pub(crate) name: String,
+    pub name: String,
     /// Rows that the batch looked at.
-    pub(crate) rows: i64,
+    pub rows: i64,
     /// Whether nothing is left to do.
-    pub(crate) is_last: bool,
+    pub is_last: bool,
 }
 
 /// A batch that failed; the next one begins where it began.
 #[derive(Debug, thiserror::Error)]
 #[error("backfill {name}: {source}")]
-pub(crate) struct Failed {
+pub struct Failed {
     /// The backfill; empty if none was begun.
-    pub(crate) name: String,
+    pub name: String,
     /// Why.
-    pub(crate) source: Error,
+    pub source: Error,
 }
 
 impl Store {
@@ -31,7 +38,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Failed`], which is written down beside the backfill where that is possible.
-    pub(crate) async fn backfill(&self, rows: i32) -> Result<Option<Batch>, Failed> {
+    pub async fn backfill(&self, rows: i32) -> Result<Option<Batch>, Failed> {
         let mut name = String::new();
         match self.next_batch(rows, &mut name).await {
             Ok(batch) => Ok(batch),
@@ -58,25 +65,31 @@ impl Store {
         if !elected {
             return Ok(None);
         }
-        let Some((next, position)) = self.unfinished(connection).await? else {
+        let rules = self.machine_rules();
+        let Some((next, position)) = self.unfinished(connection, &rules).await? else {
             return Ok(None);
         };
         name.clone_from(&next);
-        let step = format!(
-            "-- ses-reports: backfill a batch
-            SELECT next_position, rows_done FROM {}.\"aws_report_backfill_{name}\"($1, $2)",
-            self.schema.quoted()
-        );
-        let (next_position, done): (Option<String>, i64) = sqlx::query_as(AssertSqlSafe(step))
-            .persistent(false)
-            .bind(position)
-            .bind(rows)
-            .fetch_one(&mut *connection)
-            .await?;
+        let (next_position, done) = if next == CLASSES {
+            self.classify_batch(connection, &rules, position.as_deref(), rows).await?
+        } else {
+            let step = format!(
+                "-- ses-reports: backfill a batch
+                SELECT next_position, rows_done FROM {}.\"aws_report_backfill_{name}\"($1, $2)",
+                self.schema.quoted()
+            );
+            sqlx::query_as(AssertSqlSafe(step))
+                .persistent(false)
+                .bind(position)
+                .bind(rows)
+                .fetch_one(&mut *connection)
+                .await?
+        };
         let progress = format!(
             "-- ses-reports: record the progress of a backfill
             UPDATE {}.aws_report_backfill SET position = $2, rows_done = rows_done + $3, updated_at = now(),
-                last_error = NULL, finished_at = CASE WHEN $2 IS NULL THEN now() END WHERE name = $1",
+                last_error = NULL, finished_at = CASE WHEN $2 IS NULL THEN now() END, version = coalesce($4, version)
+            WHERE name = $1",
             self.schema.quoted()
         );
         sqlx::query(AssertSqlSafe(progress))
@@ -84,6 +97,7 @@ impl Store {
             .bind(&*name)
             .bind(&next_position)
             .bind(done)
+            .bind(Some(rules.version()).filter(|_| *name == CLASSES))
             .execute(&mut *connection)
             .await?;
         Ok(Some(Batch { name: next, rows: done, is_last: next_position.is_none() }))
@@ -91,21 +105,54 @@ impl Store {
         .await
     }
 
-    /// The oldest backfill that is not finished and that this database has a function for.
+    /// Classifies some reports again, the next ones by id; tells where it ended, and how many it looked at.
+    async fn classify_batch(
+        &self,
+        connection: &mut PgConnection,
+        rules: &MachineRules,
+        position: Option<&str>,
+        rows: i32,
+    ) -> Result<(Option<String>, i64), Error> {
+        let rows = rows.min(MOST_REPORTS);
+        let behind = position.and_then(|id| id.parse().ok()).unwrap_or_else(Uuid::nil);
+        let find = self.statement(
+            "-- ses-reports: find the next reports to classify again
+            SELECT count(*), (array_agg(id ORDER BY id DESC))[1],
+                array_agg(id) FILTER (WHERE open_at IS NOT NULL OR click_at IS NOT NULL)
+            FROM (SELECT id, open_at, click_at FROM {schema}.aws_reports WHERE id > $1 ORDER BY id LIMIT $2) AS chunk",
+        );
+        let (count, last, opened): (i64, Option<Uuid>, Option<Vec<Uuid>>) = sqlx::query_as(find)
+            .persistent(self.prepared)
+            .bind(behind)
+            .bind(rows)
+            .fetch_one(&mut *connection)
+            .await?;
+        self.judge_reports(connection, rules, &opened.unwrap_or_default()).await?;
+        let next_position = last.filter(|_| count == i64::from(rows)).map(|id| id.to_string());
+        Ok((next_position, count))
+    }
+
+    /// The oldest backfill that is not finished and that this database has a function for, or that this
+    /// program knows and would do as it was begun. Its row is locked, so that nobody lets it begin again
+    /// in the middle of a batch.
     async fn unfinished(
         &self,
         connection: &mut PgConnection,
+        rules: &MachineRules,
     ) -> Result<Option<(String, Option<String>)>, Error> {
         let sql = format!(
             "-- ses-reports: find a backfill to continue
             SELECT name::text, position FROM {schema}.aws_report_backfill
             WHERE finished_at IS NULL AND name ~ '^[a-z0-9_]+$'
-                AND to_regprocedure(format('{schema}.aws_report_backfill_%s(text, integer)', name)) IS NOT NULL
-            ORDER BY started_at, name LIMIT 1",
+                AND (name = $1 AND coalesce(version, $2) = $2
+                    OR to_regprocedure(format('{schema}.aws_report_backfill_%s(text, integer)', name)) IS NOT NULL)
+            ORDER BY started_at, name LIMIT 1 FOR UPDATE",
             schema = self.schema.quoted()
         );
         Ok(sqlx::query_as(AssertSqlSafe(sql))
             .persistent(self.prepared)
+            .bind(CLASSES)
+            .bind(rules.version())
             .fetch_optional(connection)
             .await?)
     }

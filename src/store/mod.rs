@@ -8,7 +8,9 @@ mod daily;
 mod dead_letters;
 mod error;
 pub(crate) mod expire;
+mod judge;
 mod lock_holder;
+mod machine_rules;
 pub mod partitions;
 mod replay;
 mod report_types;
@@ -17,7 +19,7 @@ mod transaction;
 mod write;
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -35,6 +37,7 @@ pub(crate) use replay::{Done, Totals};
 pub(crate) use write::{DeadLetter, Written};
 
 use crate::batch::Kept;
+use crate::classify::machine::MachineRules;
 use crate::postgres::SchemaName;
 use partitions::Ensured;
 use report_types::ReportTypes;
@@ -59,6 +62,7 @@ struct Known {
     months: HashSet<Date>,
     report_types: ReportTypes,
     kept: Kept,
+    machine_rules: Arc<MachineRules>,
 }
 
 /// The statements with the schema's name in its place. Names are qualified: no session has a
@@ -121,6 +125,7 @@ impl Store {
             known: Mutex::default(),
         };
         store.learn_kept().await?;
+        store.learn_machine_rules().await?;
         Ok(store)
     }
 

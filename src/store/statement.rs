@@ -31,6 +31,7 @@ pub(super) fn write() -> String {
         Get::Tags(_) => format!("{}::jsonb", column.name),
         _ => column.name.to_owned(),
     }));
+    let delay = |number| format!("${}::float8", DETAIL.len() + REPORT.len() + number);
     let types = COUNTERS.iter().map(|counter| format!("'{}'", counter.of.facts().event_type));
     let of_columns = REPORT.iter().filter_map(update);
     let of_counters = COUNTERS
@@ -61,6 +62,8 @@ pub(super) fn write() -> String {
             ("{report_names}", report_names),
             ("{report_values}", report_values),
             ("{report_parameters}", report_parameters),
+            ("{open_delay}", delay(1)),
+            ("{click_delay}", delay(2)),
             ("{new_names}", wrapped(new_names)),
             ("{new_values}", wrapped(new_values)),
             ("{updates}", one_each(of_columns.chain(of_counters).chain(of_firsts), ",\n")),

@@ -9,6 +9,7 @@ use super::partitions::Ensured;
 use super::transaction::{LOCK_TIMEOUT, Limits};
 use super::{Checkpoint, Error, Refusal, Store};
 use crate::batch::Columns;
+use crate::classify::machine::Interaction;
 use crate::row::columns::{DETAIL, Get, REPORT};
 use crate::row::{EventRow, ReportRow, Tags};
 
@@ -238,6 +239,10 @@ impl Store {
         }
         for column in REPORT {
             query = bind(query, &column.get, columns.reports.iter().map(AsRef::as_ref));
+        }
+        let rules = self.machine_rules();
+        for interaction in [Interaction::Open, Interaction::Click] {
+            query = query.bind(rules.longest_delay(interaction).as_seconds_f64());
         }
         let (details, reports): (i64, i64) = query.fetch_one(connection).await?;
         Ok((details.unsigned_abs(), reports.unsigned_abs()))

@@ -33,6 +33,17 @@ WITH inserted AS (
         {updates}
     -- A plain duplicate costs a look, not a row version.
     WHERE {changes}
-    RETURNING id
+    RETURNING id, delivery_at, open_at, click_at, click_count, human_open_at, human_click_at
+), noted AS (
+    -- Judged later, with all events of the report in sight: see store/judge.rs. A delivery that comes after opens
+    -- and clicks may change what they were judged to be.
+    INSERT INTO {schema}.aws_report_unjudged (report_id)
+    SELECT id FROM folded
+    WHERE human_click_at IS NOT NULL AND click_count > 1
+        OR human_open_at < delivery_at + {open_delay} * interval '1 second'
+        OR human_click_at < delivery_at + {click_delay} * interval '1 second'
+        OR delivery_at IS NOT NULL AND (open_at IS NOT NULL OR click_at IS NOT NULL)
+            AND id IN (SELECT report_id FROM inserted WHERE event_type = 'Delivery')
+    ON CONFLICT DO NOTHING
 )
 SELECT (SELECT count(*) FROM inserted), (SELECT count(*) FROM folded)

@@ -23,7 +23,7 @@ mod way;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +33,7 @@ use crate::queue::{MOST_PER_CALL, Queue, RECEIVE_TIMEOUT};
 use crate::store::{self, Store};
 use crate::trust::Verifier;
 pub(crate) use background::retention::Owner;
-use background::{backfill, daily, months, retention};
+use background::{backfill, daily, judge, machine_rules, months, retention};
 use flow::budget::Budget;
 use flow::leases::{self, Leases};
 use flow::poll_limiter::PollLimiter;
@@ -102,7 +102,7 @@ pub(crate) async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<Summary> {
     let is_hurried = settings.exit_when_idle.is_none();
-    let mut running = start(queue, store, owner, rules, &settings, health, stop);
+    let mut running = start(queue, store, owner, &rules, &settings, health, stop);
     let Stages { pollers, writers, deleter, background } = &mut running.stages;
     // None of these ends before the worker is told to stop.
     let ended = tokio::select! {
@@ -132,11 +132,13 @@ fn start(
     queue: Queue,
     store: Store,
     owner: Owner,
-    rules: Rules,
+    rules: &Rules,
     settings: &WorkerSettings,
     health: Arc<Health>,
     stop: CancellationToken,
 ) -> Running {
+    let (follow_rules, rules) =
+        watch::channel(Arc::new(rules.with_machines(store.machine_rules())));
     let store = Arc::new(store);
     let give_up = CancellationToken::new();
     let budget = Arc::new(Budget::new(settings.max_in_flight, settings.max_in_flight_bytes));
@@ -243,6 +245,9 @@ fn start(
     let counting = health.pulse("daily figures", store::REFRESH_TIMEOUT);
     background.spawn("daily figures", daily::refresh(Arc::clone(&store), counting));
     background.spawn("backfill", backfill::run(Arc::clone(&store), pulse("backfill")));
+    background.spawn("judge", judge::run(Arc::clone(&store), pulse("judge")));
+    let following = machine_rules::follow(Arc::clone(&store), follow_rules, pulse("machine rules"));
+    background.spawn("machine rules", following);
     background.spawn("report", stats::report(Arc::clone(&stats), Arc::clone(&budget)));
     if let Some(retain) = settings.retain {
         let task = retention::remove_expired(owner, retain, stop.clone(), pulse("retention"));
@@ -290,8 +295,12 @@ impl Running {
         // Those who ask next find the figures of what was written; if not, the next worker counts them.
         let longest = if is_hurried { STOP_COUNTING } else { DRAIN };
         let by = (Instant::now() + longest).min(began + DRAIN);
+        let bring_up_to_date = async {
+            judge::judge_all(&store).await?;
+            daily::refresh_all(&store).await
+        };
         let is_fresh = !health.gate.is_database_away()
-            && matches!(timeout_at(by, daily::refresh_all(&store)).await, Ok(Ok(())));
+            && matches!(timeout_at(by, bring_up_to_date).await, Ok(Ok(())));
         if !is_fresh {
             tracing::info!("the daily figures are left to the next worker");
         }

@@ -6,9 +6,9 @@ use crate::retention::Retain;
 use crate::trust;
 
 /// Connections beside those of the writers, so that no writer waits for one: for the tasks that create
-/// months, learn what is kept, refresh the daily figures, backfill and retry held messages, and for the
-/// look at the session that those wait for.
-const BACKGROUND_CONNECTIONS: usize = 6;
+/// months, learn what is kept, refresh the daily figures, backfill, judge opens and clicks, read the rules
+/// for that and retry held messages, and for the look at the session that those wait for.
+const BACKGROUND_CONNECTIONS: usize = 8;
 
 /// The settings of a worker. All numbers are at least 1.
 #[derive(Debug, Clone)]

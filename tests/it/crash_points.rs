@@ -226,8 +226,8 @@ async fn postgresql_crashes_before_and_after_a_commit() {
 #[tokio::test]
 async fn a_worker_that_gets_no_answer_at_start_ends() {
     let database = Database::migrated().await;
-    // The version of the schema, and the dates from which rows are kept.
-    for question in 0..2 {
+    // The version of the schema, the dates from which rows are kept, and the rules for machines.
+    for question in 0..3 {
         let ledger = Ledger::draw(0, &mut fastrand::Rng::with_seed(0), 1, 0.0);
         let rig = Rig::new(&database, ledger).await;
         rig.proxy.script(move |seen, before| match seen {

@@ -22,7 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("https", &[]),
     ("queue", &["causes", "https"]),
     ("trust", &["causes", "decode", "https"]),
-    ("store", &["batch", "decode", "metrics", "postgres", "row"]),
+    ("store", &["batch", "classify", "decode", "metrics", "postgres", "row"]),
     ("ingest", &["backoff", "decode", "store"]),
     ("schema", &["backoff", "postgres", "row"]),
     ("retention", &["postgres", "schema", "store"]),

@@ -5,11 +5,6 @@
 //! after the delivery it came, and what else was clicked with it. That needs all events of a report, so
 //! it is done after they are written. `docs/machines.md` explains the rules to operators.
 
-#![cfg_attr(
-    not(test),
-    expect(dead_code, reason = "events are judged together once the database has the rules")
-)]
-
 mod defaults;
 mod judge;
 mod rule;

@@ -83,6 +83,12 @@ impl Class {
             Self::Machine => "machine",
         }
     }
+
+    /// What a column holds.
+    #[must_use]
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        [Self::Human, Self::Proxy, Self::Machine].into_iter().find(|class| class.as_str() == text)
+    }
 }
 
 impl Interaction {

@@ -162,6 +162,17 @@ WITH inserted AS (
         OR LEAST(held.provider, excluded.provider) IS DISTINCT FROM held.provider
         OR CASE WHEN excluded.tags IS NULL THEN held.tags
             ELSE {schema}.aws_report_tags_join(held.tags, excluded.tags) END IS DISTINCT FROM held.tags
-    RETURNING id
+    RETURNING id, delivery_at, open_at, click_at, click_count, human_open_at, human_click_at
+), noted AS (
+    -- Judged later, with all events of the report in sight: see store/judge.rs. A delivery that comes after opens
+    -- and clicks may change what they were judged to be.
+    INSERT INTO {schema}.aws_report_unjudged (report_id)
+    SELECT id FROM folded
+    WHERE human_click_at IS NOT NULL AND click_count > 1
+        OR human_open_at < delivery_at + $40::float8 * interval '1 second'
+        OR human_click_at < delivery_at + $41::float8 * interval '1 second'
+        OR delivery_at IS NOT NULL AND (open_at IS NOT NULL OR click_at IS NOT NULL)
+            AND id IN (SELECT report_id FROM inserted WHERE event_type = 'Delivery')
+    ON CONFLICT DO NOTHING
 )
 SELECT (SELECT count(*) FROM inserted), (SELECT count(*) FROM folded)

@@ -2,5 +2,7 @@
 
 pub(super) mod backfill;
 pub(super) mod daily;
+pub(super) mod judge;
+pub(super) mod machine_rules;
 pub(super) mod months;
 pub(super) mod retention;

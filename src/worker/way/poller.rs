@@ -8,6 +8,7 @@ use tokio::sync::mpsc::{
     self,
     error::{SendError, TrySendError},
 };
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -34,7 +35,8 @@ const LONGEST_ENOUGH: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) queue: Queue,
-    pub(crate) rules: Rules,
+    /// The present rules, which may change.
+    pub(crate) rules: watch::Receiver<Arc<Rules>>,
     pub(crate) poll_limiter: PollLimiter,
     pub(crate) budget: Arc<Budget>,
     pub(crate) leases: Arc<Leases>,
@@ -181,6 +183,7 @@ async fn decode_and_hand_over(
         reason = "here the clock enters: decode takes it as a value"
     )]
     let now = OffsetDateTime::now_utc();
+    let rules = Arc::clone(&shared.rules.borrow());
     let mut waited = Duration::ZERO;
     let mut pending = Vec::with_capacity(messages.len());
     // All leases first: a message may have to wait before it is decoded.
@@ -195,7 +198,7 @@ async fn decode_and_hand_over(
             waited += began.elapsed();
         }
         let now = latest_clock(now, message.sent_at);
-        let outcome = decode(&message.body, Some(&message.id), &shared.rules, now);
+        let outcome = decode(&message.body, Some(&message.id), &rules, now);
         let bytes = weight(&message, &outcome);
         let share = reservation.take(bytes);
         pending.push(Pending { message, outcome, lease, bytes, share, refused_with: None });

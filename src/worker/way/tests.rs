@@ -8,7 +8,7 @@ use std::time::Duration;
 use aws_config::{ConfigLoader, Region};
 use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
 use sqs_stub::{Action, Call, Fault, Refusal, Settings, Stub};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{advance, pause, resume};
 use tokio_util::sync::CancellationToken;
@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use super::pending::{Deletable, Pending};
 use super::verification::Admission;
 use super::{deleter, poller};
-use crate::decode::Rules;
 use crate::queue::{Boundless, LONGEST_WAIT, MOST_PER_CALL, Queue};
 use crate::trust::{self, Verifier};
 use crate::worker::flow::budget::Budget;
@@ -121,7 +120,7 @@ impl Polling {
     fn start_some(scene: &Scene, pollers: usize) -> Self {
         let shared = Arc::new(poller::Shared {
             queue: scene.queue.clone(),
-            rules: Rules::default(),
+            rules: watch::channel(Arc::default()).1,
             poll_limiter: PollLimiter::new(pollers),
             budget: Arc::clone(&scene.budget),
             leases: Arc::new(Leases::new(VISIBILITY)),
