@@ -1,5 +1,5 @@
-//! Checks what is always true of the tables: reports equal the fold of their details, and no detail
-//! is without its report. Reads every row, a range of reports at a time.
+//! Checks what is always true of the tables: reports equal the fold of their details, no detail is
+//! without its report, and the figures of a day equal a count of its reports. Reads every row, a range of reports at a time.
 
 use std::time::{Duration, Instant};
 
@@ -9,12 +9,13 @@ use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::check_figures::check_figures;
 use crate::postgres::{SchemaName, with_fixed_settings};
 
 /// Reports that are checked in one statement.
 const CHUNK: i64 = 5_000;
 /// How often a long check says where it is.
-const EVERY: Duration = Duration::from_secs(5);
+pub(super) const EVERY: Duration = Duration::from_secs(5);
 /// How many mismatched reports are named.
 const NAMED: usize = 100;
 
@@ -27,6 +28,8 @@ pub(crate) struct Check {
     pub(crate) mismatched: u64,
     /// The first hundred of them.
     pub(crate) first: Vec<Mismatch>,
+    /// Days whose figures are not what counting their reports finds.
+    pub(crate) days: Vec<String>,
 }
 
 /// A report that is not as its details say.
@@ -48,11 +51,12 @@ pub(crate) async fn check(
 ) -> Result<Check, sqlx::Error> {
     let mut connection = with_fixed_settings(options).connect().await?;
     let statement = |text: &str| text.replace("{schema}", &schema.quoted());
-    let (kept, adopted): (Option<OffsetDateTime>, Option<OffsetDateTime>) =
+    let (kept, adopted, is_backfilled): (Option<OffsetDateTime>, Option<OffsetDateTime>, bool) =
         sqlx::query_as(AssertSqlSafe(statement(
             "-- ses-reports: read what a check leaves out
             SELECT (SELECT kept_from::timestamp AT TIME ZONE 'UTC' FROM {schema}.aws_report_retention WHERE what = 'details'),
-                (SELECT finished_at FROM {schema}.aws_report_backfill WHERE name = 'baseline')",
+                (SELECT finished_at FROM {schema}.aws_report_backfill WHERE name = 'baseline'),
+                NOT EXISTS (SELECT FROM {schema}.aws_report_backfill WHERE finished_at IS NULL)",
         )))
         .fetch_one(&mut connection)
         .await?;
@@ -79,6 +83,7 @@ pub(crate) async fn check(
                 .bind(to)
                 .bind(kept)
                 .bind(adopted)
+                .bind(is_backfilled)
                 .fetch_all(&mut connection)
                 .await?;
         check.reports += count.unsigned_abs();
@@ -103,6 +108,7 @@ pub(crate) async fn check(
         }
         from = to;
     }
+    check.days = check_figures(&mut connection, schema).await?;
     let _ = connection.close().await;
     Ok(check)
 }

@@ -3,6 +3,7 @@
 mod backfill;
 mod baseline;
 mod check;
+mod check_figures;
 mod checkpoint;
 mod daily;
 mod dead_letters;

@@ -96,7 +96,7 @@ pub(super) fn check() -> String {
         format!("CASE WHEN report.{name} <> fold.{name} THEN '{name}' END")
     });
     let of_class_differs = FIRSTS_OF_CLASS.iter().map(|FirstOfClass { name, .. }| {
-        format!("CASE WHEN report.{name} IS DISTINCT FROM fold.{name} THEN '{name}' END")
+        format!("CASE WHEN $5 AND report.{name} IS DISTINCT FROM fold.{name} THEN '{name}' END")
     });
     let times = ["send_at"].into_iter().chain(firsts.iter().map(|facts| facts.column));
     fill(

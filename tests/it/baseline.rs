@@ -171,6 +171,7 @@ async fn mismatched_rows_are_found() {
     Worker::until_idle(&database, &queue.url, &[]).await;
     let clean = answer(&database, 0, &["verify", "--data"]).await;
     assert_eq!((&clean["data"]["reports"], &clean["data"]["mismatched"]), (&json!(3), &json!(0)));
+    assert_eq!(clean["data"]["days"], json!([]));
     let id = |number| {
         format!("(SELECT id FROM aws_reports WHERE message_id = '{}')", message_id(number))
     };
@@ -184,6 +185,7 @@ async fn mismatched_rows_are_found() {
     database.execute(&format!("DELETE FROM aws_reports WHERE id = {}", id(2))).await;
     let found_drift = answer(&database, 5, &["verify", "--data"]).await;
     assert_eq!(found_drift["data"]["mismatched"], 3, "{found_drift}");
+    assert_eq!(found_drift["data"]["days"], json!(["2026-11-20"]), "a report is gone");
     let found: Vec<&Value> = found_drift["data"]["first"]
         .as_array()
         .expect("a list")

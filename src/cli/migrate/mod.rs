@@ -282,13 +282,17 @@ async fn verify(args: &SchemaArgs, data: bool) -> Result<(), Failure> {
         let data = check.as_ref().map(data_text).unwrap_or_default();
         format!("{}\n{data}", drift_text(&drift))
     });
-    let mismatched = check.map_or(0, |check| check.mismatched);
-    if drift.differences.is_empty() && mismatched == 0 {
+    let mismatched = check.as_ref().map_or(0, |check| check.mismatched);
+    let days = check.map_or(0, |check| check.days.len());
+    if drift.differences.is_empty() && mismatched == 0 && days == 0 {
         return Ok(());
     }
     let mut line = format!("{} differences", drift.differences.len());
     if mismatched > 0 {
         let _ = write!(line, ", {mismatched} mismatched reports");
+    }
+    if days > 0 {
+        let _ = write!(line, ", figures of {days} days");
     }
     Err(Failure { code: DRIFT, line: line + ": see above" })
 }

@@ -19,10 +19,18 @@ pub(super) fn data_text(check: &Check) -> String {
             None => writeln!(text, "details without a report: {}", mismatch.report_id),
         };
     }
+    for day in &check.days {
+        let _ = writeln!(
+            text,
+            "the figures of {day} are not what its reports say; repair: SELECT aws_report_daily_refresh('{day}')"
+        );
+    }
     let _ = write!(
         text,
-        "{} reports checked, {} do not match their details",
-        check.reports, check.mismatched
+        "{} reports checked, {} do not match their details; the figures of {} days do not match",
+        check.reports,
+        check.mismatched,
+        check.days.len()
     );
     text
 }

@@ -3,7 +3,7 @@
 -- One statement, so that both are seen as of one moment. $1 and $2 bound the report ids, $1 excluded.
 -- Left out: send_at, which copies without a detail row may have lowered; reports of which retention
 -- has dropped some details ($3, the first day of details that is kept); reports that were adopted by
--- migrate baseline ($4). Identity feedback cuts the times of bounces
+-- migrate baseline ($4); what a backfill has yet to write ($5, whether all are done). Identity feedback cuts the times of bounces
 -- and complaints to the second, and either copy may be the detail.
 WITH compared AS (
     SELECT report.id AS report_id, array_remove(ARRAY[
@@ -18,8 +18,13 @@ WITH compared AS (
         CASE WHEN report.subscription_at IS DISTINCT FROM fold.subscription_at THEN 'subscription_at' END,
         CASE WHEN report.open_count <> fold.open_count THEN 'open_count' END,
         CASE WHEN report.click_count <> fold.click_count THEN 'click_count' END,
-        CASE WHEN report.human_open_at IS DISTINCT FROM fold.human_open_at THEN 'human_open_at' END,
-        CASE WHEN report.human_click_at IS DISTINCT FROM fold.human_click_at THEN 'human_click_at' END
+        CASE WHEN $5 AND report.human_open_at IS DISTINCT FROM fold.human_open_at THEN 'human_open_at' END,
+        CASE WHEN $5 AND report.human_click_at IS DISTINCT FROM fold.human_click_at THEN 'human_click_at' END,
+        CASE WHEN $5 AND date_trunc('second', report.not_spam_at) IS DISTINCT FROM date_trunc('second', fold.not_spam_at)
+            THEN 'not_spam_at' END,
+        CASE WHEN $5 AND fold.complaint_rank <> {schema}.aws_report_complaint_rank(
+            report.complaint_sub_type, report.complaint_feedback_type) THEN 'complaint_sub_type' END,
+        CASE WHEN $5 AND NOT report.bounce_class = ANY (fold.bounce_classes) THEN 'bounce_class' END
     ], NULL) AS columns
     FROM {schema}.aws_reports AS report
     CROSS JOIN LATERAL (
@@ -35,7 +40,12 @@ WITH compared AS (
             count(*) FILTER (WHERE event_type = 'Open') AS open_count,
             count(*) FILTER (WHERE event_type = 'Click') AS click_count,
             min("timestamp") FILTER (WHERE event_type = 'Open' AND class = 'human') AS human_open_at,
-            min("timestamp") FILTER (WHERE event_type = 'Click' AND class = 'human') AS human_click_at
+            min("timestamp") FILTER (WHERE event_type = 'Click' AND class = 'human') AS human_click_at,
+            max("timestamp") FILTER (WHERE event_type = 'Complaint'
+                AND other_info #>> '{complaint,complaintFeedbackType}' = 'not-spam') AS not_spam_at,
+            max({schema}.aws_report_complaint_rank(other_info #>> '{complaint,complaintSubType}',
+                other_info #>> '{complaint,complaintFeedbackType}')) FILTER (WHERE event_type = 'Complaint') AS complaint_rank,
+            array_agg(class) FILTER (WHERE event_type = 'Bounce') AS bounce_classes
         FROM {schema}.aws_report_detail WHERE report_id = report.id
     ) AS fold
     WHERE report.id > $1 AND report.id <= $2
