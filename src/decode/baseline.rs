@@ -153,15 +153,18 @@ pub(crate) fn detail(
         let sub_type = short("complaintSubType");
         of_report.complaint = Some(Complaint { sub_type, feedback_type, counts: true });
     }
+    let id = identity::detail_id(kind.name(), &recipient, at, &fact);
+    let mut kept = info.clone();
+    rules.click_links.apply(&kind, &mut kept);
     Ok(EventRow {
         detail: DetailRow {
-            id: identity::detail_id(kind.name(), &recipient, at, &fact),
+            id,
             notification_message_id: notification
                 .map(|id| shorten(&id, text::MESSAGE_ID).into_owned()),
             event_type: shorten(kind.name(), text::KIND).into_owned(),
             timestamp: at,
             class: class.map(|class| class.as_str().to_owned()).or(bounce_class),
-            other_info: Value::Object(info.clone()).to_string(),
+            other_info: Value::Object(kept).to_string(),
         },
         report: of_report,
         recipient,

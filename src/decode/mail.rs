@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::json::{Json, Object};
 use super::text::{self, shorten};
 use super::{Rules, address, identity};
-use crate::row::ReportType;
+use crate::row::{ReportType, Tags};
 
 /// What the mail object says, as the columns hold it.
 pub(super) struct Mail<'a> {
@@ -13,6 +13,8 @@ pub(super) struct Mail<'a> {
     pub(super) subject: Option<String>,
     pub(super) user_id: Option<String>,
     pub(super) report_type: Option<ReportType>,
+    /// Those that the operator has chosen.
+    pub(super) tags: Option<Tags>,
     /// Where SES sent the mail, as it names providers.
     pub(super) isp: Option<Cow<'a, str>>,
     /// The values of which the columns hold another form: shortened or normalised.
@@ -63,6 +65,7 @@ impl<'a> Mail<'a> {
                 .filter(|name| name != "default")
                 .map(|name| ReportType { id: identity::report_type_id(&name), name }),
             isp: tag("ses:recipient-isp"),
+            tags: rules.report_tags.among(tags.as_ref()),
             as_sent,
         }
     }

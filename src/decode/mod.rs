@@ -2,7 +2,7 @@
 //!
 //! `envelope` takes the event out of what carries it, `event`, `mail` and `recipients` read it, and
 //! `rows` and `other_info` build what is stored. All of them read `json`, whose values are slices of the body. `kind`,
-//! `address`, `domain`, `timestamp`, `text` and `identity` each know one thing about what SES writes.
+//! `address`, `domain`, `timestamp`, `text`, `tags`, `links` and `identity` each know one thing about what SES writes.
 
 pub mod address;
 pub(crate) mod baseline;
@@ -12,6 +12,7 @@ mod event;
 pub mod identity;
 mod json;
 mod kind;
+mod links;
 mod mail;
 mod meaning;
 mod other_info;
@@ -19,6 +20,7 @@ mod outcome;
 mod recipients;
 mod rows;
 mod said;
+mod tags;
 pub mod text;
 pub(crate) mod timestamp;
 
@@ -32,9 +34,11 @@ use time::OffsetDateTime;
 use crate::classify::machine::MachineRules;
 use crate::row::EventRow;
 use envelope::Letter;
+pub(crate) use links::ClickLinks;
 pub use outcome::Outcome;
 pub(crate) use outcome::{Acknowledged, Reason, Rejection};
 pub(crate) use said::Said;
+pub(crate) use tags::ReportTags;
 
 /// The most that the rows of one body may take in memory, unless it makes one row only, which is not
 /// longer than the body. SES allows 50 recipients and an event of some KiB; each recipient's row has
@@ -48,6 +52,10 @@ pub struct Rules {
     pub(crate) report_type_tag: String,
     /// The message tag that holds the customer.
     pub(crate) user_id_tag: String,
+    /// The message tags that reports keep.
+    pub(crate) report_tags: ReportTags,
+    /// How much of the links of clicks the details keep.
+    pub(crate) click_links: ClickLinks,
     /// What tells people from machines: our own rules, until those of a database take their place.
     pub(crate) machines: Arc<MachineRules>,
 }
@@ -57,6 +65,8 @@ impl Default for Rules {
         Self {
             report_type_tag: "report_type".to_owned(),
             user_id_tag: "user_id".to_owned(),
+            report_tags: ReportTags::default(),
+            click_links: ClickLinks::default(),
             machines: Arc::default(),
         }
     }

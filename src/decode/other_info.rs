@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::event::Event;
 use super::json::{Json, Object, Writer, quoted_len};
+use super::links::ClickLinks;
 use super::mail::Mail;
 use super::recipients::{Recipient, Recipients};
 use super::text::{self, shorten};
@@ -24,7 +25,12 @@ pub(super) struct CommonInfo<'a> {
 }
 
 impl<'a> CommonInfo<'a> {
-    pub(super) fn of(event: &Event<'a>, mail: &Mail<'a>, recipients: &Recipients<'a>) -> Self {
+    pub(super) fn of(
+        event: &Event<'a>,
+        mail: &Mail<'a>,
+        recipients: &Recipients<'a>,
+        links: ClickLinks,
+    ) -> Self {
         let mut info = Self {
             fields: Writer::with_capacity(capacity(event.whole)),
             as_sent: Writer::with_capacity(0),
@@ -33,7 +39,12 @@ impl<'a> CommonInfo<'a> {
         for (key, value) in event.whole.iter() {
             if !["eventType", "notificationType", "mail"].contains(&key) {
                 let before = info.fields.len();
-                info.write_field(event, recipients, key, value);
+                match links.fields(&event.kind, key, value) {
+                    Some(fields) => info.fields.object(key, |inner| {
+                        fields.iter().for_each(|(key, value)| links.write(inner, key, value));
+                    }),
+                    None => info.write_field(event, recipients, key, value),
+                }
                 info.parts.push((Cow::Borrowed(key), info.fields.len() - before));
             }
         }

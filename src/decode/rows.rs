@@ -13,7 +13,7 @@ use super::outcome::{Reason, Rejection};
 use super::recipients::Recipient;
 use super::text::{self, shorten};
 use super::{MOST_BYTES, Rules, identity};
-use crate::row::{DetailRow, EventRow, Milestone, ReportRow};
+use crate::row::{DetailRow, EventRow, Milestone, ReportRow, Tags};
 
 /// More than the columns of a row take that are cut to their length.
 const MOST_COLUMN_BYTES: usize = 8 * 1024;
@@ -28,7 +28,7 @@ pub(super) fn of_event(
     let event = Event::read(event, now)?;
     let mail = Mail::read(&event.mail, rules);
     let recipients = event.recipients()?;
-    let common = CommonInfo::of(&event, &mail, &recipients);
+    let common = CommonInfo::of(&event, &mail, &recipients, rules.click_links);
     let facts = Facts::of(&event, rules);
     let mut meaning = Meaning::of(&event, &mail);
     let several = recipients.named.len();
@@ -38,6 +38,7 @@ pub(super) fn of_event(
         // Counted before the row is made: each one may be as large as the body.
         let next = size_of::<EventRow>()
             + MOST_COLUMN_BYTES
+            + mail.tags.as_ref().map_or(0, Tags::bytes)
             + event.message_id.len()
             + recipient.address.len()
             + recipient.named.as_ref().map_or(0, |named| named.len())
@@ -99,7 +100,7 @@ fn row<'a>(
             not_spam_at: facts.is_not_spam().then_some(event.time),
             counts_message: Some(recipient.counts_message),
             provider: meaning.provider(&recipient).map(str::to_owned),
-            tags: None,
+            tags: mail.tags.clone(),
         },
         ambiguous: recipient.ambiguous,
         named: recipient.named.as_deref().map(str::to_owned),

@@ -747,3 +747,74 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_report_keeps_the_tags_that_are_named() {
+    let rules = Rules {
+        report_tags: "campaign,ses:tenant-name,absent".parse().expect("names"),
+        ..Rules::default()
+    };
+    let tags = json!({"tags": {"campaign": ["spring", "summer"], "ses:tenant-name": ["t-1"], "other": ["x"]}});
+    let body = event("Send", "send", json!({}), tags);
+    let Outcome::Events(rows) = decode(&body.to_string(), None, &rules, NOW) else {
+        panic!("it is an event");
+    };
+    let kept = rows[0].report.tags.as_ref().map(crate::row::Tags::to_json);
+    assert_eq!(kept.as_deref(), Some(r#"{"campaign":"spring","ses:tenant-name":"t-1"}"#));
+    // Without the setting, and of identity feedback, which has no tags.
+    assert_eq!(one(&body).report.tags, None);
+    let feedback = event("Send", "send", json!({}), json!({"tags": null}));
+    let Outcome::Events(rows) = decode(&feedback.to_string(), None, &rules, NOW) else {
+        panic!("it is an event");
+    };
+    assert_eq!(rows[0].report.tags, None);
+}
+
+/// The rows of a click under each setting.
+fn clicks(body: &Value) -> [EventRow; 3] {
+    [ClickLinks::Whole, ClickLinks::NoQuery, ClickLinks::None].map(|click_links| {
+        let rules = Rules { click_links, ..Rules::default() };
+        match decode(&body.to_string(), Some("sqs-id"), &rules, NOW) {
+            Outcome::Events(mut rows) if rows.len() == 1 => rows.remove(0),
+            other => panic!("{other:?} from {body}"),
+        }
+    })
+}
+
+#[test]
+fn as_much_of_a_link_is_kept_as_is_asked_for() {
+    let link = "https://jane:s3cret@shop.example/a?token=s3cret#s3cret";
+    let click = json!({"timestamp": "2026-11-20T11:00:00.456Z", "ipAddress": "192.0.2.1", "link": link, "linkTags": {"kind": ["reset"]}});
+    let plain = json!({"source": "orders@shop.example"});
+    for key in ["click", "Click"] {
+        let [whole, no_query, none] = clicks(&event("Click", key, click.clone(), plain.clone()));
+        let mut expected = json!({key: click, "tags": mail()["tags"]});
+        assert_eq!(info(&whole), expected);
+        expected[key]["link"] = json!("https://shop.example/a");
+        assert_eq!(info(&no_query), expected);
+        expected[key].as_object_mut().expect("an object").remove("link");
+        assert_eq!(info(&none), expected);
+    }
+    // Two objects, of which SES's is one.
+    let mut body = event("Click", "click", click.clone(), json!({}));
+    body["Click"] = click.clone();
+    body["more"] = click;
+    for row in &clicks(&body)[1..] {
+        assert!(!row.detail.other_info.contains("s3cret"), "{}", row.detail.other_info);
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_changed_setting_changes_no_id_and_no_report(link in "\\PC{0,60}|https?://[a-z:@]{1,9}/[a-z?#&=%]{0,20}", is_text in any::<bool>()) {
+        let link = if is_text { json!(link) } else { json!([link]) };
+        let click = json!({"timestamp": "2026-11-20T11:00:00.456Z", "link": link});
+        let rows = clicks(&event("Click", "click", click, json!({})));
+        for row in &rows {
+            prop_assert_eq!(row.detail.id, rows[0].detail.id);
+            prop_assert_eq!(&row.report, &rows[0].report);
+            prop_assert_eq!(info(row)["tags"].clone(), info(&rows[0])["tags"].clone());
+        }
+        prop_assert!(info(&rows[2])["click"].get("link").is_none());
+    }
+}

@@ -22,9 +22,6 @@ pub(crate) const KIND: usize = 64;
 /// Most characters of a class or a provider, which are words of ours.
 pub(crate) const CLASS: usize = 32;
 
-/// About what an entry of a map takes beside its texts.
-const TAG_BYTES: usize = 96;
-
 /// A column of `aws_report_detail`.
 #[derive(Debug)]
 pub struct DetailColumn {
@@ -311,9 +308,7 @@ impl<R> Get<R> {
         match self {
             Self::Text(of, _) => of(row).map_or(0, str::len),
             Self::Json(of) => of(row).len(),
-            Self::Tags(of) => of(row).map_or(0, |tags| {
-                tags.0.iter().map(|(name, value)| name.len() + value.len() + TAG_BYTES).sum()
-            }),
+            Self::Tags(of) => of(row).map_or(0, Tags::bytes),
             Self::Uuid(_) | Self::Number(_) | Self::Time(_) | Self::Flag(_) => 0,
         }
     }

@@ -33,6 +33,14 @@ pub struct Difference {
     pub(crate) found: Option<String>,
 }
 
+/// Indexes that are no part of the migrations and that an operator may add (docs/schema.md): the name in the
+/// catalog, and the definition before and after the schema.
+const OPTIONAL_INDEXES: [(&str, &str, &str); 1] = [(
+    "aws_reports.aws_reports_tags",
+    "CREATE INDEX aws_reports_tags ON ",
+    ".aws_reports USING gin (tags jsonb_path_ops)",
+)];
+
 /// Replaces the name of a partition in the definitions of its indexes and constraints.
 const PARTITION: &str = "<partition>";
 
@@ -122,12 +130,24 @@ impl Catalog {
     /// every partition here must be like it.
     pub(super) fn differences(&self, expected: &Self) -> Vec<Difference> {
         let mut found = compare(&self.objects, &expected.objects, "");
+        found.retain(|difference| !difference.is_optional_index());
         if let Some(model) = expected.partitions.values().next() {
             for (partition, objects) in &self.partitions {
                 found.extend(compare(objects, model, partition));
             }
         }
         found
+    }
+}
+
+impl Difference {
+    /// Whether it is an index that operators may add, as the documentation creates it.
+    fn is_optional_index(&self) -> bool {
+        let Self { kind, name, expected: None, found: Some(found) } = self else { return false };
+        kind == "index"
+            && OPTIONAL_INDEXES.iter().any(|(index, start, end)| {
+                name == index && found.starts_with(start) && found.ends_with(end)
+            })
     }
 }
 

@@ -35,7 +35,7 @@ async fn the_queries_run() {
     let database = Database::migrated().await;
     let mut statements = 0;
     for (document, expected) in
-        [("docs/schema.md", 2), ("README.md", 1), ("docs/faq.md", 1), ("docs/machines.md", 2)]
+        [("docs/schema.md", 4), ("README.md", 1), ("docs/faq.md", 1), ("docs/machines.md", 2)]
     {
         let blocks = blocks(document, "sql");
         assert_eq!(blocks.len(), expected, "{document}");

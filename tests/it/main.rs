@@ -24,6 +24,7 @@ mod docs;
 mod faults;
 mod fuzz;
 mod http;
+mod kept;
 mod layers;
 mod logs;
 mod machines;
