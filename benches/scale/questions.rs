@@ -116,8 +116,9 @@ const RATES: [(&str, &str); 4] = [
     ),
     (
         "bounces of 90 days by provider and class",
-        "SELECT provider, bounce_class, sum(bounced) AS bounced FROM aws_report_daily_bounce
-        WHERE day >= current_date - 90 GROUP BY provider, bounce_class ORDER BY bounced DESC",
+        "SELECT provider, bounce_class, fault, sum(bounced) AS bounced
+        FROM aws_report_daily_bounce LEFT JOIN aws_report_bounce_class ON class = bounce_class
+        WHERE day >= current_date - 90 GROUP BY provider, bounce_class, fault ORDER BY bounced DESC",
     ),
 ];
 

@@ -79,6 +79,7 @@ pub const OBJECTS: &[Object] = &[
     table("aws_report_daily_bounce", "", ""),
     table("aws_report_daily_tag", "", ""),
     table("aws_report_daily_note", "SELECT (noted_at)", ""),
+    table("aws_report_bounce_class", "", ""),
     table("aws_report_states", "", ""),
     table("aws_report_timeline", "", ""),
     table("aws_report_suppressions", "", ""),

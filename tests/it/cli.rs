@@ -287,6 +287,15 @@ async fn decode_reads_files_and_lines() {
         (&Value::from("dead_letter"), &Value::from("not JSON"))
     );
 
+    assert_eq!(events[1].get("provider"), None, "what is not known is left out");
+    assert_eq!(events[1].get("class"), None);
+
+    let bounce = event::bounce(&message_id(2), &["jane@gmail.com"], "jane@gmail.com");
+    let ended = run(&[], &["decode", &file("bounce.json", &bounce.to_string())]).await;
+    let line: Value = serde_json::from_str(&ended.stdout).expect("JSON");
+    assert_eq!(line["events"][0]["class"], "invalid-recipient");
+    assert_eq!(line["events"][0]["provider"], "gmail");
+
     let missing = run(&[], &["decode", "/nonexistent/file"]).await;
     assert_one_line(&missing, 2, "/nonexistent/file");
 

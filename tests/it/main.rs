@@ -11,6 +11,7 @@ mod backfill;
 mod baseline;
 mod blame;
 mod bounds;
+mod classes;
 mod cli;
 mod columns;
 mod contract;
