@@ -2,7 +2,7 @@
 --   rows, ours and those of operators. What a rule needs more than the event for (how soon it came after the
 --   delivery, how many links were clicked together) is judged after the write: the statement that writes a
 --   batch notes the reports, and the worker judges them. The backfill classes does the same for history, and
---   the worker begins it again whenever the rules have changed.
+--   gives bounces their classes and recipients their providers; the worker begins it again whenever rules change.
 -- Locks: ACCESS EXCLUSIVE on aws_report_backfill for a moment. It reads one row of aws_reports.
 -- Exactness: a note is a row of the transaction that wrote the events. Whoever judges deletes the notes that it
 --   sees and then reads, with a newer snapshot, so it sees at least what those transactions wrote; whatever
@@ -128,6 +128,38 @@ $$;
 
 COMMENT ON FUNCTION aws_report_interactions(uuid[]) IS
     'Locks reports, and gives the opens and clicks of each with what they say about who made them.';
+
+-- SECURITY DEFINER: the worker may not read addresses at will.
+CREATE FUNCTION aws_report_recipients(reports uuid[]) RETURNS TABLE (id uuid, user_email text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT
+AS $$
+    SELECT r.id, r.user_email::text FROM aws_reports AS r WHERE r.id = ANY (reports)
+$$;
+
+COMMENT ON FUNCTION aws_report_recipients(uuid[]) IS 'The recipients of reports, to find their providers.';
+
+-- SECURITY DEFINER: the worker may not read other_info at will. No event of these kinds is earlier than the first of
+-- its kind, but for feedback that is cut to the second.
+CREATE FUNCTION aws_report_answers(reports uuid[]) RETURNS TABLE (
+    report_id uuid, user_email text, provider text, bounce_type text, bounce_class text,
+    id uuid, "timestamp" timestamptz, event_type text, class text, own text, entry text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT
+AS $$
+    SELECT r.id, r.user_email::text, r.provider::text, r.bounce_type::text, r.bounce_class::text,
+        d.id, d."timestamp", d.event_type::text, d.class::text,
+        coalesce(d.other_info -> CASE d.event_type
+            WHEN 'Bounce' THEN 'bounce' WHEN 'Delivery' THEN 'delivery' ELSE 'deliveryDelay' END, d.other_info)::text,
+        (d.other_info -> 'recipient')::text
+    FROM aws_reports AS r
+    JOIN aws_report_detail AS d
+        ON d.report_id = r.id AND d."timestamp" >= LEAST(r.bounce_at, r.delivery_delay_at, r.delivery_at) - interval '1 second'
+        AND (d.event_type IN ('Bounce', 'DeliveryDelay') OR d.event_type = 'Delivery' AND r.provider IS NULL)
+    WHERE r.id = ANY (reports)
+    ORDER BY r.id
+$$;
+
+COMMENT ON FUNCTION aws_report_answers(uuid[]) IS
+    'What servers said about the mail of reports: bounces and delays, and deliveries where the provider is not known.';
 
 INSERT INTO aws_report_backfill (name) SELECT 'classes' WHERE EXISTS (SELECT FROM aws_reports)
 ON CONFLICT (name) DO UPDATE SET "position" = NULL, finished_at = NULL;

@@ -20,6 +20,7 @@ mod outcome;
 mod recipients;
 mod rows;
 mod said;
+mod stored;
 mod tags;
 pub mod text;
 pub(crate) mod timestamp;
@@ -38,6 +39,7 @@ pub(crate) use links::ClickLinks;
 pub use outcome::Outcome;
 pub(crate) use outcome::{Acknowledged, Reason, Rejection};
 pub(crate) use said::Said;
+pub(crate) use stored::StoredEvent;
 pub(crate) use tags::ReportTags;
 
 /// The most that the rows of one body may take in memory, unless it makes one row only, which is not

@@ -7,6 +7,7 @@ use super::address;
 use super::json::Json;
 use super::kind::Kind;
 use super::outcome::{Reason, Rejection};
+use super::stored::says_nothing;
 use crate::row::{EventRow, Milestone};
 
 /// More recipients than rows fit into [`super::MOST_BYTES`], whatever they are called. SES takes 50.
@@ -43,11 +44,7 @@ pub(super) struct Recipient<'a> {
 impl Recipient<'_> {
     /// Whether it has an entry, and that quotes nothing of a delivery report.
     pub(super) fn has_no_report(&self) -> bool {
-        self.entry.and_then(Json::as_object).is_some_and(|entry| {
-            ["action", "status", "diagnosticCode"]
-                .iter()
-                .all(|key| entry.non_empty_str(key).is_none())
-        })
+        self.entry.and_then(Json::as_object).is_some_and(|entry| says_nothing(&entry))
     }
 }
 

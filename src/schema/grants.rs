@@ -124,6 +124,8 @@ pub const OBJECTS: &[Object] = &[
     worker_only("aws_report_daily_add(integer)"),
     worker_only("aws_report_unjudged_take(integer)"),
     worker_only("aws_report_interactions(uuid[])"),
+    worker_only("aws_report_recipients(uuid[])"),
+    worker_only("aws_report_answers(uuid[])"),
     worker_only("aws_report_backfill_auto_replies(text, integer)"),
     worker_only("aws_report_backfill_meanings(text, integer)"),
     // A trigger needs no right to be called.

@@ -1,15 +1,10 @@
 //! Long changes of many rows, a batch at a time. See `migrations/README.md` for how one is written.
 
 use sqlx::{AssertSqlSafe, PgConnection};
-use uuid::Uuid;
 
 use super::machine_rules::CLASSES;
 use super::{Error, Store};
-use crate::classify::machine::MachineRules;
-
-/// Reports of a batch that are classified in Rust: fewer than the rows of one in SQL, because they stay locked
-/// while their events travel.
-const MOST_REPORTS: i32 = 1_000;
+use crate::classify::version;
 
 /// A batch that was committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +61,8 @@ impl Store {
             return Ok(None);
         }
         let rules = self.machine_rules();
-        let Some((next, position)) = self.unfinished(connection, &rules).await? else {
+        let version = version::of_rules(&rules);
+        let Some((next, position)) = self.unfinished(connection, &version).await? else {
             return Ok(None);
         };
         name.clone_from(&next);
@@ -97,39 +93,12 @@ impl Store {
             .bind(&*name)
             .bind(&next_position)
             .bind(done)
-            .bind(Some(rules.version()).filter(|_| *name == CLASSES))
+            .bind(Some(&version).filter(|_| *name == CLASSES))
             .execute(&mut *connection)
             .await?;
         Ok(Some(Batch { name: next, rows: done, is_last: next_position.is_none() }))
         })
         .await
-    }
-
-    /// Classifies some reports again, the next ones by id; tells where it ended, and how many it looked at.
-    async fn classify_batch(
-        &self,
-        connection: &mut PgConnection,
-        rules: &MachineRules,
-        position: Option<&str>,
-        rows: i32,
-    ) -> Result<(Option<String>, i64), Error> {
-        let rows = rows.min(MOST_REPORTS);
-        let behind = position.and_then(|id| id.parse().ok()).unwrap_or_else(Uuid::nil);
-        let find = self.statement(
-            "-- ses-reports: find the next reports to classify again
-            SELECT count(*), (array_agg(id ORDER BY id DESC))[1],
-                array_agg(id) FILTER (WHERE open_at IS NOT NULL OR click_at IS NOT NULL)
-            FROM (SELECT id, open_at, click_at FROM {schema}.aws_reports WHERE id > $1 ORDER BY id LIMIT $2) AS chunk",
-        );
-        let (count, last, opened): (i64, Option<Uuid>, Option<Vec<Uuid>>) = sqlx::query_as(find)
-            .persistent(self.prepared)
-            .bind(behind)
-            .bind(rows)
-            .fetch_one(&mut *connection)
-            .await?;
-        self.judge_reports(connection, rules, &opened.unwrap_or_default()).await?;
-        let next_position = last.filter(|_| count == i64::from(rows)).map(|id| id.to_string());
-        Ok((next_position, count))
     }
 
     /// The oldest backfill that is not finished and that this database has a function for, or that this
@@ -138,7 +107,7 @@ impl Store {
     async fn unfinished(
         &self,
         connection: &mut PgConnection,
-        rules: &MachineRules,
+        version: &str,
     ) -> Result<Option<(String, Option<String>)>, Error> {
         let sql = format!(
             "-- ses-reports: find a backfill to continue
@@ -152,7 +121,7 @@ impl Store {
         Ok(sqlx::query_as(AssertSqlSafe(sql))
             .persistent(self.prepared)
             .bind(CLASSES)
-            .bind(rules.version())
+            .bind(version)
             .fetch_optional(connection)
             .await?)
     }

@@ -4,6 +4,7 @@ use sqlx::{FromRow, PgConnection};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::classes::OtherClasses;
 use super::{Error, Store};
 use crate::classify::machine::{Class, Event, Interaction, MachineRules};
 use crate::decode::Said;
@@ -34,7 +35,7 @@ struct Row {
 /// What is to be written, by column.
 #[derive(Default)]
 struct Changes {
-    details: (Vec<Uuid>, Vec<Uuid>, Vec<OffsetDateTime>, Vec<&'static str>),
+    details: OtherClasses,
     reports: (Vec<Uuid>, Vec<Option<OffsetDateTime>>, Vec<Option<OffsetDateTime>>),
 }
 
@@ -84,26 +85,8 @@ impl Store {
         for of_report in rows.chunk_by(|a, b| a.report_id == b.report_id) {
             changes.of_report(rules, of_report);
         }
-        let reclassified = changes.details.0.len();
-        if reclassified > 0 {
-            let (report_ids, ids, timestamps, classes) = changes.details;
-            let update = self.statement(
-                "-- ses-reports: classify opens and clicks
-                UPDATE {schema}.aws_report_detail AS detail SET class = judged.class
-                FROM UNNEST($1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[])
-                    AS judged (report_id, id, \"timestamp\", class)
-                WHERE detail.report_id = judged.report_id AND detail.id = judged.id
-                    AND detail.\"timestamp\" = judged.\"timestamp\"",
-            );
-            sqlx::query(update)
-                .persistent(self.prepared)
-                .bind(report_ids)
-                .bind(ids)
-                .bind(timestamps)
-                .bind(classes)
-                .execute(&mut *connection)
-                .await?;
-        }
+        let reclassified = changes.details.len();
+        self.set_classes(connection, changes.details).await?;
         if !changes.reports.0.is_empty() {
             let (ids, opens, clicks) = changes.reports;
             let update = self.statement(
@@ -144,11 +127,8 @@ impl Changes {
         let verdicts = rules.judge(first.delivery_at, &events);
         for (row, verdict) in kept.iter().zip(&verdicts) {
             if row.class.as_deref() != Some(verdict.class.as_str()) {
-                let (report_ids, ids, timestamps, classes) = &mut self.details;
-                report_ids.push(row.report_id);
-                ids.push(row.id);
-                timestamps.push(row.timestamp);
-                classes.push(verdict.class.as_str());
+                let class = Some(verdict.class.as_str());
+                self.details.push(row.report_id, row.id, row.timestamp, class);
             }
         }
         let classes: Vec<Class> = verdicts.iter().map(|verdict| verdict.class).collect();

@@ -7,6 +7,7 @@ use sqlx::FromRow;
 
 use super::{Error, Store};
 use crate::classify::machine::{Class, MachineRules, Rule};
+use crate::classify::version;
 
 /// The backfill that classifies history again.
 pub(super) const CLASSES: &str = "classes";
@@ -82,7 +83,7 @@ impl Store {
     /// # Errors
     /// When PostgreSQL cannot be reached or refuses.
     pub async fn classify_history(&self, is_settled: bool) -> Result<bool, Error> {
-        let rules = self.machine_rules();
+        let present = version::of_rules(&self.machine_rules());
         self.transaction("classify history", async |connection| {
             let read = self.statement(
                 "-- ses-reports: read by which rules history was classified
@@ -103,13 +104,14 @@ impl Store {
                 sqlx::query(record)
                     .persistent(false)
                     .bind(CLASSES)
-                    .bind(rules.version())
+                    .bind(&present)
                     .execute(connection)
                     .await?;
                 return Ok(false);
             };
             // One that has not begun takes the rules of whoever begins it.
-            if !is_settled || held.is_none() || !rules.supersede(held.as_deref()) {
+            let is_begun_by_others = held.as_deref().is_some_and(|held| version::supersedes(&present, held));
+            if !is_settled || !is_begun_by_others {
                 return Ok(false);
             }
             let begin = self.statement(
@@ -123,7 +125,7 @@ impl Store {
                 .persistent(false)
                 .bind(CLASSES)
                 .bind(&held)
-                .bind(rules.version())
+                .bind(&present)
                 .execute(connection)
                 .await?;
             Ok(done.rows_affected() > 0)

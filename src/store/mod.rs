@@ -5,6 +5,7 @@ mod baseline;
 mod check;
 mod check_figures;
 mod checkpoint;
+mod classes;
 mod daily;
 mod dead_letters;
 mod error;

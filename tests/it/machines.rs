@@ -500,3 +500,76 @@ async fn a_worker_classifies_what_was_written_before_there_were_rules() {
     let first = "SELECT human_open_at = open_at + interval '59 minutes' FROM aws_reports";
     assert!(database.one::<bool>(first).await);
 }
+
+/// Bounces and delays of servers with something to say, at domains that tell the provider and at others.
+fn answered(number: u64) -> Vec<Value> {
+    let mut random = fastrand::Rng::with_seed(number);
+    let addresses = ["jane@gmail.com", "jane@example.com", "jane@outlook.com", "jane@shop.example"];
+    let to = addresses[random.usize(..4)];
+    let (id, mut bodies) = (message_id(number), Vec::new());
+    let answers = [
+        "smtp; 550 5.1.1 The email account that you tried to reach does not exist. gsmtp",
+        "smtp; 452 4.2.2 mailbox full",
+        "smtp; 550 5.7.1 Service unavailable, Client host blocked using Spamhaus",
+        "",
+    ];
+    for index in 0..random.usize(1..5) {
+        let (millis, answer) = (random.i64(0..4) * 250, answers[random.usize(..4)]);
+        let at = text(DELIVERED + time::Duration::milliseconds(millis));
+        let entry = json!({"emailAddress": to, "action": "failed", "diagnosticCode": answer});
+        let bare = json!({"emailAddress": to});
+        let entry = if random.bool() { entry } else { bare };
+        let (bounce_type, sub_type) = [
+            ("Permanent", "NoEmail"),
+            ("Transient", "General"),
+            ("Transient", "MailboxFull"),
+            ("Undetermined", "Undetermined"),
+        ][random.usize(..4)];
+        bodies.push(match random.u8(..4) {
+            0 => {
+                let own = json!({"timestamp": at, "recipients": [to], "smtpResponse": "250 2.0.0 OK 1763 x1-2si.1 - gsmtp"});
+                event("Delivery", "delivery", own, mail(&id, &[to]))
+            }
+            1 => {
+                let own = json!({"timestamp": at, "delayType": "MailboxFull", "delayedRecipients": [entry]});
+                event("DeliveryDelay", "deliveryDelay", own, mail(&id, &[to]))
+            }
+            _ => {
+                let own = json!({"timestamp": at, "feedbackId": format!("f-{number}-{index}"), "bounceType": bounce_type,
+                    "bounceSubType": sub_type, "bouncedRecipients": [entry]});
+                event("Bounce", "bounce", own, mail(&id, &[to]))
+            }
+        });
+    }
+    bodies
+}
+
+#[tokio::test]
+async fn history_gets_the_classes_and_providers_of_new_events() {
+    let database = Database::migrated().await;
+    let store = connect(&database).await;
+    for number in 0..150 {
+        let (to, seen) = (["jane@example.com"], some_event(&mut fastrand::Rng::with_seed(number)));
+        let mut bodies = answered(number);
+        bodies.push(seen.body(&message_id(1_000 + number), &to));
+        write(&store, &rows(&bodies)).await;
+    }
+    judge_all(&store).await;
+    let all = "SELECT r.id, bounce_type, bounce_class, provider, human_open_at, human_click_at,
+            (SELECT array_agg(d.class ORDER BY d.id) FROM aws_report_detail d WHERE d.report_id = r.id) AS classes
+        FROM aws_reports r ORDER BY r.id";
+    let expected = database.rows(all).await;
+    let kinds = "SELECT count(DISTINCT bounce_class) > 2 AND count(DISTINCT provider) = 2 AND count(*) > count(provider) FROM aws_reports";
+    assert!(database.one::<bool>(kinds).await, "there is something to find: {expected:?}");
+    database
+        .execute("UPDATE aws_report_detail SET class = NULL;
+            UPDATE aws_reports SET bounce_class = NULL, provider = NULL, human_open_at = NULL, human_click_at = NULL;
+            INSERT INTO aws_report_backfill (name) VALUES ('classes')")
+        .await;
+    while store.backfill(40).await.expect("a batch").is_some() {}
+    let found = database.rows(all).await;
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_eq!(found, expected);
+    }
+    assert_eq!(database.one::<i64>("SELECT rows_done FROM aws_report_backfill").await, 300);
+}

@@ -22,10 +22,6 @@ pub use judge::{Event, Verdict};
 use rule::{Circumstance, Condition, OfEvent};
 pub use rule::{Class, Interaction, Rule};
 
-/// The version of this code: to be raised with any change that gives an event another class under the
-/// same rules, so that history is classified again.
-const CODE: u32 = 1;
-
 /// What an open or a click says about who made it. Empty where it says nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Signals<'a> {
@@ -148,20 +144,10 @@ impl MachineRules {
         delays.max().unwrap_or(Duration::ZERO)
     }
 
-    /// Names these rules and this code: equal for those that give all events the same classes.
+    /// Names these rules: equal for those that say the same.
     #[must_use]
     pub(crate) fn version(&self) -> &str {
         &self.version
-    }
-
-    /// Whether what was classified by another version is to be classified again: not by an older
-    /// program, which knows less than the newer one beside it.
-    #[must_use]
-    pub(crate) fn supersede(&self, other: Option<&str>) -> bool {
-        let code_of_other = other
-            .and_then(|other| other.split_once('-'))
-            .and_then(|(code, _)| code.parse::<u32>().ok());
-        other != Some(&self.version) && code_of_other.is_none_or(|code| code <= CODE)
     }
 }
 
@@ -186,5 +172,5 @@ fn version(rules: &[Rule]) -> String {
     }
     let hash =
         hash.finalize().iter().take(8).fold(0, |hash: u64, byte| (hash << 8) | u64::from(*byte));
-    format!("{CODE}-{hash:016x}")
+    format!("{hash:016x}")
 }
