@@ -42,7 +42,7 @@ fuzz: ## Fuzz decode for FUZZ_SECONDS per target (needs nightly Rust and cargo-f
 bench: ## Compare the worker with its lower bounds and with other workers (BENCH_QUICK=1: three minutes; BENCH_ONLY=worker,peers)
 	cargo bench --locked --bench ingest
 
-scale: ## Measure a database of 36 months and 50 million events (SCALE_DETAILS=1000000: two minutes)
+scale: ## Measure a database of 36 months and 50 million events (SCALE_DETAILS=1000000: eight minutes)
 	cargo bench --locked --bench scale
 
 check: ## Check format, lints and documentation, as CI does

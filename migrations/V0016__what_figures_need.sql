@@ -1,10 +1,11 @@
--- Purpose: a report keeps what tells the meaning of its events. A complaint that SES made of a mail that it
---   never sent, and one by which the recipient says that a mail is no spam, are no complaints; an open
---   or a click may be a machine's; a bounce has a class; a mail to several counts once.
+-- Purpose: a report keeps what is needed to tell what its events mean. SES reports as complaints that it did
+--   not send a mail because of an earlier complaint, and that a recipient marked a mail as not spam; neither
+--   is a complaint. An open or a click may be a machine's, a bounce has a class, and a message to several
+--   recipients counts once.
 -- Locks: ACCESS EXCLUSIVE on aws_reports and on aws_report_detail with its partitions for a moment: columns
---   without a default are added and no row is rewritten. It reads whether there is a report.
--- Reports that are there: the backfill meanings reads their complaints and says which report of several
---   counts. Until it is done, an old complaint counts as one, whatever it says.
+--   without a default are added and no row is rewritten. It reads whether there is any report.
+-- Existing reports: the backfill meanings reads their complaints and decides which of the reports of one
+--   message counts. Until it is done, an existing complaint counts as one, whatever it says.
 
 ALTER TABLE aws_reports
     ADD COLUMN bounce_class varchar(32) COLLATE "C",
@@ -22,25 +23,25 @@ ALTER TABLE aws_reports
 ALTER TABLE aws_report_detail ADD COLUMN class varchar(32) COLLATE "C";
 
 COMMENT ON COLUMN aws_reports.bounce_class IS
-    'Why it bounced, by our rules: the class of the strongest bounce; NULL if no rule says.';
+    'Why the mail bounced: the class of its strongest bounce, one of aws_report_bounce_class; NULL if the reason is unknown.';
 COMMENT ON COLUMN aws_reports.counts_bounce IS
-    'Whether this report counts its bounce. A bounce that may be about several recipients is counted by one of their reports. NULL counts.';
+    'Whether the bounce of this report is counted. If a bounce may be about several recipients, only one of their reports counts it. NULL means that it is counted.';
 COMMENT ON COLUMN aws_reports.complaint_sub_type IS
-    'Of the strongest complaint: OnAccountSuppressionList and OnTenantSuppressionList say that SES never tried to deliver the mail. See aws_report_complaint_kind.';
+    'The subtype of the strongest complaint. OnAccountSuppressionList and OnTenantSuppressionList mean that SES never tried to deliver the mail. See aws_report_complaint_kind.';
 COMMENT ON COLUMN aws_reports.complaint_feedback_type IS
-    'Of the strongest complaint: abuse, fraud, virus, other, or not-spam, which is the opposite of a complaint.';
+    'The feedback type of the strongest complaint: abuse, fraud, virus, other, or not-spam, which is the opposite of a complaint.';
 COMMENT ON COLUMN aws_reports.counts_complaint IS
-    'Whether this report counts its complaint. A complaint that names several who may have made it is counted by one of their reports. NULL counts.';
-COMMENT ON COLUMN aws_reports.not_spam_at IS 'When the recipient last said that the mail is no spam.';
+    'Whether the complaint of this report is counted. If a complaint names several recipients who may have made it, only one of their reports counts it. NULL means that it is counted.';
+COMMENT ON COLUMN aws_reports.not_spam_at IS 'When the recipient last marked the mail as not spam.';
 COMMENT ON COLUMN aws_reports.counts_message IS
-    'Whether this report counts its message where messages are counted. Of a mail to several recipients one report does, that of the first recipient by address. NULL counts.';
+    'Whether this report is counted where messages are counted. Of a message to several recipients only one report is, that of the first recipient in the order of the addresses. NULL means that it is counted.';
 COMMENT ON COLUMN aws_reports.provider IS
-    'Who runs the recipient''s mailbox (gmail, microsoft, yahoo, apple, …); NULL is any other.';
-COMMENT ON COLUMN aws_reports.tags IS 'The message tags that REPORT_TAGS chooses, each with its first value.';
-COMMENT ON COLUMN aws_reports.human_open_at IS 'First open that a person made, as far as our rules tell.';
-COMMENT ON COLUMN aws_reports.human_click_at IS 'First click that a person made, as far as our rules tell.';
+    'The provider of the recipient''s mailbox (gmail, microsoft, yahoo, apple, …); NULL for any other.';
+COMMENT ON COLUMN aws_reports.tags IS 'The message tags that the setting REPORT_TAGS names, each with its first value.';
+COMMENT ON COLUMN aws_reports.human_open_at IS 'The first open by a person, as far as the rules of aws_report_machine_rule can tell.';
+COMMENT ON COLUMN aws_reports.human_click_at IS 'The first click by a person, as far as the rules of aws_report_machine_rule can tell.';
 COMMENT ON COLUMN aws_report_detail.class IS
-    'What the event means by our rules. Open and Click: human, proxy or machine. Bounce and DeliveryDelay: the class of the bounce. NULL if no rule says.';
+    'What the event means. Open and Click: human, proxy or machine. Bounce and DeliveryDelay: one of aws_report_bounce_class, or NULL if the reason is unknown. Other events: NULL.';
 
 CREATE FUNCTION aws_report_complaint_rank(complaint_sub_type text, complaint_feedback_type text) RETURNS int
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -50,9 +51,9 @@ RETURN CASE
     ELSE 3
 END;
 
--- The worker's own fold says the same (src/row/complaint.rs).
+-- The worker's own fold has the same order (src/row/complaint.rs).
 COMMENT ON FUNCTION aws_report_complaint_rank(text, text) IS
-    'How strong a complaint is: 3 a recipient complains, 2 SES never sent the mail, 1 the recipient says that it is no spam. The strongest stays.';
+    'How strong a complaint is: 3 if a recipient complained, 2 if SES never tried to deliver the mail, 1 if the recipient marked it as not spam. A report keeps the strongest.';
 
 CREATE FUNCTION aws_report_complaint_kind(
     complaint_at timestamptz, complaint_sub_type text, complaint_feedback_type text) RETURNS text
@@ -65,7 +66,7 @@ RETURN CASE
 END;
 
 COMMENT ON FUNCTION aws_report_complaint_kind(timestamptz, text, text) IS
-    'What a complaint means: complaint, suppressed (SES accepted the mail and never tried to deliver it), not spam (no complaint at all); NULL where there is none.';
+    'What a complaint means: complaint (by a recipient), suppressed (SES accepted the mail and never tried to deliver it) or not spam (the opposite of a complaint); NULL if there is no complaint.';
 
 CREATE FUNCTION aws_report_tags_join(held jsonb, excluded jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -80,11 +81,11 @@ AS $$
     ) END
 $$;
 
--- The worker's own fold says the same (src/row/tags.rs).
+-- The worker's own fold gives the same result (src/row/tags.rs).
 COMMENT ON FUNCTION aws_report_tags_join(jsonb, jsonb) IS
-    'All tags of both; of two values of one tag the least.';
+    'The tags of both arguments. If a tag has two values, the smaller one is kept.';
 
--- SECURITY DEFINER: the worker may not change reports at will.
+-- SECURITY DEFINER, like every backfill: the worker's role has only the rights that its own statements need.
 CREATE FUNCTION aws_report_backfill_meanings(
     from_position text, batch integer, OUT next_position text, OUT rows_done bigint)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
@@ -95,9 +96,10 @@ DECLARE
         WHERE id > coalesce(from_position::uuid, '00000000-0000-0000-0000-000000000000')
         ORDER BY id LIMIT batch);
 BEGIN
-    -- In the order of their ids, as the worker locks them.
+    -- In the order of ids, in which the worker locks them too.
     PERFORM FROM aws_reports WHERE id = ANY (looked_at) ORDER BY id FOR UPDATE;
-    -- The complaint that stays is the strongest; its subtype and its feedback type are each the least.
+    -- The strongest complaint is kept. If there are several, the smallest subtype and the smallest feedback
+    -- type are kept.
     UPDATE aws_reports AS r
     SET complaint_sub_type = said.sub_type, complaint_feedback_type = said.feedback_type,
         not_spam_at = said.not_spam_at
@@ -123,7 +125,8 @@ BEGIN
     WHERE r.id = said.report_id
         AND (r.complaint_sub_type, r.complaint_feedback_type, r.not_spam_at)
             IS DISTINCT FROM (said.sub_type, said.feedback_type, said.not_spam_at);
-    -- Of several reports of one message the first by address counts it, and a complaint that names several.
+    -- Of the reports of one message, the first in the order of the addresses counts the message, and a
+    -- complaint or a bounce that may be about several of them.
     UPDATE aws_reports AS r SET counts_message = false
     WHERE r.id = ANY (looked_at) AND r.counts_message IS NULL AND EXISTS (
         SELECT FROM aws_reports AS other WHERE other.message_id = r.message_id AND other.user_email < r.user_email);
@@ -145,7 +148,7 @@ END
 $$;
 
 COMMENT ON FUNCTION aws_report_backfill_meanings(text, integer) IS
-    'Says of reports that were written before V0016 what their complaints mean, and which of several counts.';
+    'Sets the columns of V0016 for reports that were written before it: what their complaints mean, and which of the reports of one message counts.';
 
 INSERT INTO aws_report_backfill (name) SELECT 'meanings' WHERE EXISTS (SELECT FROM aws_reports)
 ON CONFLICT (name) DO UPDATE SET "position" = NULL, finished_at = NULL;

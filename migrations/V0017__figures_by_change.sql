@@ -1,20 +1,20 @@
--- Purpose: figures that cost what changed. A transaction that changes reports notes by how much each figure
---   changes, and a worker adds the notes to the figures: what a day costs no longer depends on how many
---   mails it has. The figures know the recipient's provider, why mail bounced, the chosen tags, and what
---   people opened and clicked, and they count as AWS does what AWS counts.
+-- Purpose: the cost of keeping figures fresh depends on what has changed, no longer on how much mail a day has.
+--   A transaction that changes reports notes by how much each figure changes, and a worker adds the notes to the
+--   figures. Figures are kept by provider, by bounce class and by the tags of REPORT_TAGS, and for opens and
+--   clicks by people; bounces and complaints are counted as AWS counts them.
 -- Locks: ACCESS EXCLUSIVE on aws_report_daily while it is rewritten (a row per day, domain and kind of mail), and
---   on aws_reports none: the triggers stay and their function changes. It reads both ends of two indexes.
--- Exactness: the notes of a transaction commit with its reports. Adding them deletes them in the same
---   statement. A recount of a day counts and deletes the notes that its own snapshot sees, so the notes
---   that remain are of reports that it did not count.
--- Days that are there are counted anew by the worker, one by one; until then they have no provider but
---   "other" and nothing of people. Days whose reports retention has removed stay so.
+--   none on aws_reports: the triggers stay, and only their function changes. It reads both ends of two indexes.
+-- Exactness: the notes of a transaction commit with its reports, and the statement that adds notes also deletes
+--   them. A recount of a day deletes the notes that its own snapshot sees, so the notes that remain are of
+--   changes that it did not count.
+-- Existing days are counted again by the workers, one by one. Until then their only provider is "other", and
+--   they have no figures for people. Days whose reports retention has removed stay like that.
 
--- A message to several recipients is counted by one of its reports (counts_message): then every figure is a
+-- Only one report of a message to several recipients counts the message (counts_message). So every figure is a
 -- sum over reports, and a change of one report is a change of the sums.
 
 ALTER TABLE aws_report_daily
-    -- squawk-ignore ban-drop-column -- it comes back below with what AWS counts
+    -- squawk-ignore ban-drop-column -- it is added again below, computed as AWS does
     DROP COLUMN bounce_rate,
     ADD COLUMN provider text COLLATE "C" NOT NULL DEFAULT 'other',
     ADD COLUMN suppressed_globally bigint NOT NULL DEFAULT 0,
@@ -35,23 +35,23 @@ ALTER TABLE aws_report_daily
     ADD PRIMARY KEY (day, source_domain, report_type, provider);
 
 COMMENT ON TABLE aws_report_daily IS
-    'The figures of a day (UTC) of sending, by sender''s domain, kind of mail and recipient''s provider, without mail to the mailbox simulator. Kept when retention removes the reports. Rates are percentages, NULL where nothing is to be divided by.';
-COMMENT ON COLUMN aws_report_daily.provider IS 'Who runs the recipients'' mailboxes: aws_reports.provider; other where that is NULL.';
+    'The figures of the mail that was sent on a day (UTC), by domain of the sender, kind of mail and provider of the recipient, without mail to the mailbox simulator. They are kept when retention removes the reports. Rates are percentages; NULL if the denominator is zero.';
+COMMENT ON COLUMN aws_report_daily.provider IS 'The provider of the recipients'' mailboxes: aws_reports.provider, or other where that is NULL.';
 COMMENT ON COLUMN aws_report_daily.bounced_suppressed IS
-    'Reports that SES never tried to deliver: to addresses on a suppression list, to unsubscribed ones, and to those that address validation refused.';
+    'Reports of mail that SES never tried to deliver: to addresses that are on a suppression list, that have unsubscribed, or that address validation refused.';
 COMMENT ON COLUMN aws_report_daily.suppressed_globally IS
-    'Those of bounced_suppressed that are on SES''s global list. AWS counts them as bounces.';
+    'The part of bounced_suppressed whose addresses are on the global suppression list of SES. AWS counts them as bounces.';
 COMMENT ON COLUMN aws_report_daily.complained IS
-    'Complaints of recipients. One that names several who may have made it counts once; mail that SES did not send because of an earlier complaint, and "not spam", are no complaints.';
-COMMENT ON COLUMN aws_report_daily.human_opened IS 'Messages that a person opened, as far as our rules tell.';
-COMMENT ON COLUMN aws_report_daily.human_clicked IS 'Messages in which a person clicked a link, as far as our rules tell.';
+    'Complaints by recipients. A complaint that names several recipients who may have made it counts once. Mail that SES did not send because of an earlier complaint, and mail that a recipient marked as not spam, do not count.';
+COMMENT ON COLUMN aws_report_daily.human_opened IS 'Messages that a person opened, as far as the rules can tell.';
+COMMENT ON COLUMN aws_report_daily.human_clicked IS 'Messages in which a person clicked a link, as far as the rules can tell.';
 COMMENT ON COLUMN aws_report_daily.messages_delivered IS
-    'Messages that were delivered, by the report that counts the message: what opens and clicks are divided by. An open or a click proves a delivery.';
-COMMENT ON COLUMN aws_report_daily.updated_at IS 'When it last changed.';
+    'Messages that were delivered, the denominator of the rates of opens and clicks. The report that counts the message (counts_message) decides; an open or a click proves a delivery.';
+COMMENT ON COLUMN aws_report_daily.updated_at IS 'When the row last changed.';
 COMMENT ON COLUMN aws_report_daily.bounce_rate IS
-    'Percentage of hard bounces as AWS counts: with its global suppression list, without what it did not try for other reasons. AWS reviews an account at 5.';
+    'Percentage of hard bounces as AWS computes it: with addresses on its global suppression list, without other mail that it did not try to deliver. AWS reviews an account at 5.';
 COMMENT ON COLUMN aws_report_daily.complaint_rate IS
-    'Percentage of delivered reports with a complaint. AWS reviews an account at 0.1, of mail to providers that report complaints: Gmail does not.';
+    'Percentage of delivered reports with a complaint. AWS reviews an account at 0.1, counting only mail to providers that report complaints; Gmail does not.';
 COMMENT ON COLUMN aws_report_daily.human_open_rate IS 'Percentage of delivered messages that a person opened.';
 COMMENT ON COLUMN aws_report_daily.human_click_rate IS 'Percentage of delivered messages in which a person clicked a link.';
 
@@ -67,14 +67,14 @@ CREATE TABLE aws_report_daily_bounce (
 ) WITH (fillfactor = 70);
 
 COMMENT ON TABLE aws_report_daily_bounce IS
-    'Why the mail of a day bounced: bounces by sender''s domain, kind of mail, provider and class.';
+    'Why the mail of a day bounced: bounces by domain of the sender, kind of mail, provider and class.';
 COMMENT ON COLUMN aws_report_daily_bounce.day IS 'As in aws_report_daily.';
 COMMENT ON COLUMN aws_report_daily_bounce.source_domain IS 'As in aws_report_daily.';
 COMMENT ON COLUMN aws_report_daily_bounce.report_type IS 'As in aws_report_daily.';
 COMMENT ON COLUMN aws_report_daily_bounce.provider IS 'As in aws_report_daily.';
-COMMENT ON COLUMN aws_report_daily_bounce.bounce_class IS 'aws_reports.bounce_class; unknown where that is NULL.';
-COMMENT ON COLUMN aws_report_daily_bounce.bounced IS 'Reports whose strongest bounce is of that class, suppressed ones and auto-replies included.';
-COMMENT ON COLUMN aws_report_daily_bounce.updated_at IS 'When it last changed.';
+COMMENT ON COLUMN aws_report_daily_bounce.bounce_class IS 'aws_reports.bounce_class, or unknown where that is NULL.';
+COMMENT ON COLUMN aws_report_daily_bounce.bounced IS 'Reports whose strongest bounce has this class, including suppressed ones and auto-replies.';
+COMMENT ON COLUMN aws_report_daily_bounce.updated_at IS 'When the row last changed.';
 
 CREATE TABLE aws_report_daily_tag (
     day date,
@@ -110,9 +110,9 @@ CREATE TABLE aws_report_daily_tag (
 ) WITH (fillfactor = 70);
 
 COMMENT ON TABLE aws_report_daily_tag IS
-    'The figures of a day by the values of each tag that REPORT_TAGS chooses. A tag has at most 1,000 values a day: the others are counted together under the empty value.';
-COMMENT ON COLUMN aws_report_daily_tag.tag IS 'The tag''s name.';
-COMMENT ON COLUMN aws_report_daily_tag.value IS 'Its value; empty for all values beyond the first thousand of the day.';
+    'The figures of a day for each value of the message tags that REPORT_TAGS names. Of each tag, 1,000 values a day have rows of their own; the others are counted together under the empty value.';
+COMMENT ON COLUMN aws_report_daily_tag.tag IS 'The name of the tag.';
+COMMENT ON COLUMN aws_report_daily_tag.value IS 'The value of the tag; empty for all values beyond the first thousand of the day.';
 COMMENT ON COLUMN aws_report_daily_tag.day IS 'As in aws_report_daily.';
 COMMENT ON COLUMN aws_report_daily_tag.sent IS 'As in aws_report_daily.';
 COMMENT ON COLUMN aws_report_daily_tag.delivered IS 'As in aws_report_daily.';
@@ -136,8 +136,8 @@ COMMENT ON COLUMN aws_report_daily_tag.complaint_rate IS 'As in aws_report_daily
 COMMENT ON COLUMN aws_report_daily_tag.human_open_rate IS 'As in aws_report_daily.';
 COMMENT ON COLUMN aws_report_daily_tag.human_click_rate IS 'As in aws_report_daily.';
 
--- No primary key, because nothing looks for one row: all are read and deleted. The whole row is its replica
--- identity, so that a publication of all tables does not refuse to delete it.
+-- No primary key, because nothing looks for a single row: all rows are read and deleted. The replica identity is
+-- the whole row, because otherwise a publication FOR ALL TABLES would make each DELETE fail.
 CREATE TABLE aws_report_daily_note (
     day date NOT NULL,
     source_domain text COLLATE "C" NOT NULL,
@@ -162,20 +162,20 @@ CREATE TABLE aws_report_daily_note (
     delayed bigint NOT NULL,
     messages_delivered bigint NOT NULL,
     noted_at timestamptz NOT NULL DEFAULT now()
--- It is emptied every few seconds.
+-- The table is emptied every few seconds.
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000);
 ALTER TABLE aws_report_daily_note REPLICA IDENTITY FULL;
 
 COMMENT ON TABLE aws_report_daily_note IS
-    'By how much transactions have changed the figures, until that is added to aws_report_daily, aws_report_daily_bounce and aws_report_daily_tag.';
+    'By how much transactions have changed the figures. Workers add these notes to aws_report_daily, aws_report_daily_bounce and aws_report_daily_tag, and delete them.';
 COMMENT ON COLUMN aws_report_daily_note.day IS 'The day whose figures change.';
 COMMENT ON COLUMN aws_report_daily_note.source_domain IS 'As in aws_report_daily.';
 COMMENT ON COLUMN aws_report_daily_note.report_type IS 'As in aws_report_daily.';
 COMMENT ON COLUMN aws_report_daily_note.provider IS 'As in aws_report_daily.';
-COMMENT ON COLUMN aws_report_daily_note.bounce_class IS 'As in aws_report_daily_bounce, for a change of bounced.';
-COMMENT ON COLUMN aws_report_daily_note.tags IS 'The tags of the reports, each of which has figures in aws_report_daily_tag.';
+COMMENT ON COLUMN aws_report_daily_note.bounce_class IS 'As in aws_report_daily_bounce; NULL if the reports of this note have no bounce that counts.';
+COMMENT ON COLUMN aws_report_daily_note.tags IS 'The tags of the reports; each has figures in aws_report_daily_tag.';
 COMMENT ON COLUMN aws_report_daily_note.bounced IS 'The change of aws_report_daily_bounce.bounced.';
-COMMENT ON COLUMN aws_report_daily_note.noted_at IS 'When the transaction began: so old are the figures.';
+COMMENT ON COLUMN aws_report_daily_note.noted_at IS 'When the transaction began. The figures are as old as the oldest note.';
 COMMENT ON COLUMN aws_report_daily_note.sent IS 'The change of that figure.';
 COMMENT ON COLUMN aws_report_daily_note.delivered IS 'The change of that figure.';
 COMMENT ON COLUMN aws_report_daily_note.bounced_hard IS 'The change of that figure.';
@@ -193,7 +193,7 @@ COMMENT ON COLUMN aws_report_daily_note.delayed IS 'The change of that figure.';
 COMMENT ON COLUMN aws_report_daily_note.messages_delivered IS 'The change of that figure.';
 
 COMMENT ON TABLE aws_report_stale_day IS
-    'Days to be counted anew from their reports, because the figures changed their meaning. What reports change is noted in aws_report_daily_note.';
+    'Days that have to be counted again from their reports, because a migration changed what figures mean. Changes of reports are in aws_report_daily_note instead.';
 
 CREATE FUNCTION aws_report_was_attempted(
     bounce_sub_type text, complaint_at timestamptz, complaint_sub_type text, complaint_feedback_type text) RETURNS boolean
@@ -202,16 +202,16 @@ RETURN NOT aws_report_is_suppressed(bounce_sub_type)
     AND coalesce(aws_report_complaint_kind(complaint_at, complaint_sub_type, complaint_feedback_type) <> 'suppressed', true);
 
 COMMENT ON FUNCTION aws_report_was_attempted(text, timestamptz, text, text) IS
-    'Whether SES tried to deliver the mail. What it never tried is in no denominator.';
+    'Whether SES tried to deliver the mail. Other mail is in no denominator.';
 
 CREATE FUNCTION aws_report_counts_for_aws(bounce_type text, bounce_sub_type text) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN coalesce(bounce_type = 'Permanent' AND (bounce_sub_type = 'Suppressed' OR NOT aws_report_is_suppressed(bounce_sub_type)), false);
 
 COMMENT ON FUNCTION aws_report_counts_for_aws(text, text) IS
-    'Whether AWS counts a bounce of that type in its bounce rate: permanent ones and those of its global suppression list, not those of the account''s or a tenant''s list.';
+    'Whether AWS counts a bounce of this type in its bounce rate: it counts permanent bounces, including those of its global suppression list, but not those of the suppression list of the account or of a tenant.';
 
--- One row of ones and zeros: what a report counts in each figure. It is inlined where it is called.
+-- One row of ones and zeros: what a report adds to each figure. PostgreSQL inlines it where it is called.
 CREATE FUNCTION aws_report_figures(
     send_at timestamptz, delivery_at timestamptz, bounce_at timestamptz, bounce_type text,
     bounce_sub_type text, counts_bounce boolean, complaint_at timestamptz, complaint_sub_type text,
@@ -243,13 +243,13 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION aws_report_figures(timestamptz, timestamptz, timestamptz, text, text, boolean, timestamptz, text, text, boolean, boolean, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz, timestamptz) IS
-    'What one report counts in each figure of its day: 1 or 0.';
+    'What one report adds to each figure of its day: 1 or 0.';
 
--- The triggers of V0009 call it by its new name: no table is locked for that.
--- squawk-ignore renaming-object -- only triggers call it, and they follow
+-- The triggers of V0009 refer to the function and not to its name, so no table is locked for the new name.
+-- squawk-ignore renaming-object -- only the triggers call it
 ALTER FUNCTION aws_reports_note_days() RENAME TO aws_reports_note_changes;
 
--- SECURITY DEFINER: who changes a report notes it, whatever rights it has.
+-- SECURITY DEFINER, because every role that changes a report has to write notes, whatever its rights are.
 CREATE OR REPLACE FUNCTION aws_reports_note_changes() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
 AS $$
@@ -326,10 +326,10 @@ END
 $$;
 
 COMMENT ON FUNCTION aws_reports_note_changes() IS
-    'Notes by how much a statement has changed the figures. A DELETE notes nothing: retention leaves the figures.';
+    'Notes by how much a statement has changed the figures. A DELETE notes nothing, because retention must not change figures.';
 
--- SECURITY DEFINER: the worker need not be able to delete. One at a time, until the end of the transaction:
--- two would wait for one another's rows.
+-- SECURITY DEFINER, so that the worker needs no right to delete. One call at a time, until the end of its
+-- transaction, because two would wait for each other's rows.
 CREATE FUNCTION aws_report_daily_add(most integer, OUT notes bigint, OUT is_crowded boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
 AS $$
@@ -393,7 +393,7 @@ BEGIN
             WHERE held.day = by_value.day AND held.tag = by_value.tag AND held.value = by_value.value) AS is_known
         FROM by_value
     ), placed AS (
-        -- The first thousand values of a tag and day have their own figures.
+        -- The first thousand values of a tag on a day have rows of their own.
         SELECT known.*, CASE WHEN is_known OR row_number() OVER (PARTITION BY day, tag, is_known ORDER BY value) + (
             SELECT count(*) FROM aws_report_daily_tag AS held
             WHERE held.day = known.day AND held.tag = known.tag AND held.value <> '') <= 1000 THEN value ELSE '' END AS place
@@ -428,7 +428,7 @@ BEGIN
     SELECT (SELECT count(*) FROM taken), EXISTS (SELECT FROM placed WHERE place = '' AND value <> ''),
         ARRAY(SELECT DISTINCT day FROM taken)
     INTO notes, is_crowded, days;
-    -- What nothing is counted in any more, because a report has got another kind of mail or provider.
+    -- Rows that count nothing any more, because a report has got another kind of mail, provider, class or tag.
     DELETE FROM aws_report_daily
     WHERE day = ANY (days) AND sent = 0 AND delivered = 0 AND bounced_hard = 0 AND bounced_soft = 0 AND bounced_suppressed = 0
         AND suppressed_globally = 0 AND complained = 0 AND opened = 0 AND clicked = 0 AND human_opened = 0
@@ -444,10 +444,10 @@ END
 $$;
 
 COMMENT ON FUNCTION aws_report_daily_add(integer) IS
-    'Adds at most that many notes to the figures; tells how many, NULL if another is at work, and whether a tag has more values than are counted one by one.';
+    'Adds at most this number of notes to the figures. Returns how many were added (NULL if another call is at work), and whether a tag has so many values that some are counted together.';
 
--- VOLATILE, in READ COMMITTED. The count and the deletion of notes are one statement, so that both see the
--- same transactions. SECURITY DEFINER: the worker need not be able to delete.
+-- VOLATILE, for READ COMMITTED. The count and the deletion of notes are one statement, so that both see the
+-- same transactions. SECURITY DEFINER, so that the worker needs no right to delete.
 CREATE OR REPLACE FUNCTION aws_report_daily_refresh(of_day date) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT
 AS $$
@@ -455,12 +455,12 @@ DECLARE
     since timestamptz := of_day::timestamp AT TIME ZONE 'UTC';
     until timestamptz := (of_day + 1)::timestamp AT TIME ZONE 'UTC';
 BEGIN
-    -- One at a time, until the end of the transaction.
+    -- One call at a time, until the end of its transaction.
     IF NOT pg_try_advisory_xact_lock(hashtext('ses-reports daily'), hashtext(current_schema()::text)) THEN
         RETURN false;
     END IF;
     DELETE FROM aws_report_stale_day WHERE day = of_day;
-    -- Its reports are gone, or about to go: the figures stay as they were.
+    -- Retention has removed the reports of this day or is about to, so its figures stay as they are.
     IF EXISTS (SELECT FROM aws_report_retention WHERE what = 'reports' AND of_day < kept_from) THEN
         RETURN true;
     END IF;
@@ -588,7 +588,7 @@ END
 $$;
 
 COMMENT ON FUNCTION aws_report_daily_refresh(date) IS
-    'Counts a day anew from its reports; false if another refresh is at work. Call it in a transaction of its own, READ COMMITTED.';
+    'Counts a day again from its reports. Returns false, and does nothing, if another worker is changing figures. Call it in a READ COMMITTED transaction of its own.';
 
 CREATE FUNCTION aws_report_figures_age(OUT age interval, OUT notes bigint, OUT days_to_recount bigint)
 LANGUAGE sql STABLE
@@ -599,7 +599,7 @@ BEGIN ATOMIC
 END;
 
 COMMENT ON FUNCTION aws_report_figures_age() IS
-    'How far the figures are behind the reports: the age of the oldest change that is not added, how many notes there are, and how many days wait to be counted anew.';
+    'How far the figures are behind the reports: the age of the oldest note that is not added yet, how many notes there are, and how many days wait to be counted again.';
 
 CREATE OR REPLACE VIEW aws_report_states AS
 SELECT r.id, r.message_id, r.user_email, r.user_id, t.report_name, r.source_email, r.subject,
@@ -644,7 +644,7 @@ CROSS JOIN LATERAL (
 ) AS of_report (bounce_kind, state);
 
 COMMENT ON COLUMN aws_report_states.state IS
-    'clicked and opened are what a person did, as far as our rules tell; what a machine opened was delivered.';
+    'The first state that applies. A report is clicked or opened only if a person did it, as far as the rules can tell; if only a machine did, it is delivered.';
 
 CREATE OR REPLACE VIEW aws_report_timeline AS
 SELECT r.message_id, r.user_email, d."timestamp", d.event_type,
@@ -667,10 +667,10 @@ SELECT r.message_id, r.user_email, d."timestamp", d.event_type,
 FROM aws_reports AS r JOIN aws_report_detail AS d ON d.report_id = r.id;
 
 COMMENT ON COLUMN aws_report_timeline.class IS
-    'Of an open or a click who made it: human, proxy or machine. Of a bounce or a delay its class.';
+    'For an open or a click, what made it: human, proxy or machine. For a bounce or a delay, its class.';
 
--- For one address, WHERE user_email = aws_report_email('…'), it goes by aws_reports_user_email; all
--- addresses are a look at every report. The details of a hard bounce are found by its month.
+-- A query for one address, WHERE user_email = aws_report_email('…'), uses the index aws_reports_user_email; one
+-- for all addresses reads every report. The details of a hard bounce are looked up in its month only.
 CREATE OR REPLACE VIEW aws_report_suppressions AS
 SELECT r.user_email, of_report.reason, min(of_report.since) AS since, bool_and(of_report.is_guess) AS is_guess
 FROM (
@@ -698,9 +698,9 @@ WHERE of_report.since IS NOT NULL AND NOT aws_report_is_simulator(r.user_email)
 GROUP BY r.user_email, of_report.reason;
 
 COMMENT ON VIEW aws_report_suppressions IS
-    'Addresses that no more mail should be sent to, one row per address and reason: complaint, hard bounce, suppression list, unsubscribed, address validation. A recipient who said "not spam" lifts earlier complaints.';
+    'Addresses to which no more mail should be sent, one row per address and reason: complaint, hard bounce, suppression list, unsubscribed, address validation. If a recipient marks a mail as not spam, earlier complaints of the address no longer count.';
 
--- What was counted by other rules is counted again, day by day, by the worker.
+-- Every day that was counted by the previous rules is counted again by the workers.
 INSERT INTO aws_report_stale_day (day)
 SELECT generate_series(aws_report_day(first, NULL, NULL)::timestamp, aws_report_day(last, NULL, NULL)::timestamp, interval '1 day')::date
 FROM (
@@ -710,7 +710,7 @@ FROM (
         least(greatest((SELECT max(send_at) FROM aws_reports WHERE send_at < '3000-01-01 00:00:00+00'),
             (SELECT max(coalesce(reject_at, rendering_failure_at, created_at)) FROM aws_reports
                 WHERE send_at IS NULL AND coalesce(reject_at, rendering_failure_at, created_at) < '3000-01-01 00:00:00+00')),
-            -- Events are dated two days ahead at most.
+            -- The worker accepts events that are dated at most two days ahead.
             now() + interval '2 days')
 ) AS ends (first, last)
 ON CONFLICT DO NOTHING;

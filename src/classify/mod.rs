@@ -1,4 +1,4 @@
-//! Classify: what events mean by rules that are data. Pure.
+//! Classify: what events mean, by rules that are data. Pure.
 //!
 //! `bounce` says why a mail bounced or was delayed and whose fault that is; `provider` says whose
 //! mailbox the recipient has; `machine` says who opened or clicked. `version` names

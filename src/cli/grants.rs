@@ -30,8 +30,8 @@ pub(super) struct GrantsArgs {
     #[arg(long, value_name = "ROLE", value_parser = RoleName::new)]
     sender: Option<RoleName>,
 
-    /// A role for people who operate ses-reports: it may do what a worker may, replay archives, and
-    /// read, retry and delete dead letters
+    /// A role for people who operate ses-reports: it may do what a worker may, replay archives,
+    /// read, retry and delete dead letters, and change the rules for opens and clicks
     #[arg(long, value_name = "ROLE", value_parser = RoleName::new)]
     operator: Option<RoleName>,
 
@@ -45,8 +45,8 @@ pub(super) struct GrantsArgs {
 }
 
 const HELP: &str = "\
-Create the roles before you run the SQL. It also revokes all other rights of these roles in the \
-schema, and records the roles, so that each later migration grants them their rights to what it \
+Create the roles before you run the SQL. It grants them their rights, revokes all their other rights in \
+the schema, and records the roles, so that each later migration grants them their rights to what it \
 creates. Run it again when you add a role.
 
   ses-reports grants --reader analyst | psql -X -v ON_ERROR_STOP=1 -f - \"$ADMIN_URL\"";

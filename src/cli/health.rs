@@ -39,7 +39,7 @@ pub(super) struct HealthArgs {
 }
 
 const HELP: &str = "\
-It exits with 0 if the answer is 200. Otherwise it exits with 1 and repeats the answer in one line. \
+The command exits with 0 if the answer is 200. Otherwise it exits with 1 and prints the answer in one line. \
 Use /livez to decide about restarts: /readyz also fails while PostgreSQL or SQS cannot be \
 reached, and a restart does not help then.
 

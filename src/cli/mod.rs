@@ -1,4 +1,5 @@
-//! The command line: what was asked for, and the exit code. One file per command.
+//! The command line: parses the arguments, runs a command and returns its exit code. Each command has a
+//! file or a folder.
 
 mod connect;
 mod dead_letters;

@@ -43,7 +43,7 @@ as Firehose writes them. gzip, ZIP and Snappy are recognised by their content. I
 text (zstd, Parquet, tar, UTF-16, ...), nothing from any of the files is stored, and the exit code \
 is 1. Standard input and pipes are checked only as they are read, so what came before may be stored \
 already. A body that is not an event becomes a dead letter, with its reason. SNS_TOPIC_ARNS and VERIFY_SNS \
-do not apply: an archive is your own, so no signature is asked for.
+do not apply: an archive is your own, so no signature is required.
 
 If a run is interrupted, call it again with the same files: it resumes where it stopped, and \
 its totals cover both runs. Standard input is always read from the start. An archive that was replayed \

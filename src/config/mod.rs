@@ -1,5 +1,5 @@
-//! The settings that several commands share: flags with environment variables of the same name,
-//! checked once. The flags of one command are beside that command, in `cli/`.
+//! The settings that several commands share: flags with environment variables of the same name, checked
+//! once. Flags of a single command are in its file in `cli/`.
 
 mod database;
 mod events;

@@ -1,8 +1,9 @@
 //! Decode: an SQS body becomes rows, an acknowledgement, or a dead letter. No I/O happens here.
 //!
 //! `envelope` takes the event out of what carries it, `event`, `mail` and `recipients` read it, and
-//! `rows` and `other_info` build what is stored. All of them read `json`, whose values are slices of the body. `kind`,
-//! `address`, `domain`, `timestamp`, `text`, `tags`, `links` and `identity` each know one thing about what SES writes.
+//! `rows` and `other_info` build what is stored. All of them read `json`, whose values are slices of the
+//! body. `kind`, `address`, `domain`, `timestamp`, `text`, `tags`, `links`, `said` and `identity` each know
+//! one thing about what SES writes, and `meaning` asks `classify` what it means.
 
 pub mod address;
 pub(crate) mod baseline;

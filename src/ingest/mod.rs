@@ -6,11 +6,11 @@
 //! | PostgreSQL says | then |
 //! |---|---|
 //! | conflict, missing partition | try again |
-//! | lock not available | bisect: only what waits for the lock is set aside |
+//! | lock not available | bisect: only the items that wait for the lock are set aside |
 //! | values refused (22, 54) | bisect: the item that is refused alone becomes a dead letter |
-//! | constraint violated (23) | bisect: the items that it refuses are set aside; the constraint is an operator's |
+//! | constraint violated (23) | bisect: the items that it refuses are set aside, because an operator has added the constraint |
 //! | no answer, or any other error | try again; while it accepts a [`probe()`], bisect: the one item that fails becomes a dead letter |
-//! | right or table missing | try again: an operator can repair it |
+//! | right or table missing | try again: an operator has to restore it |
 //!
 //! No item is blamed without evidence that PostgreSQL accepts others: a commit, or a probe. Where the
 //! probe is refused too, the database is at fault: everything is held, and the probe's error says why.

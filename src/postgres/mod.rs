@@ -1,5 +1,5 @@
-//! What every part that speaks to PostgreSQL needs of it: names that are safe to paste into SQL, what
-//! its errors are called, and what a session asks for. It knows none of our tables.
+//! What every module that talks to PostgreSQL needs: names that are safe to put into SQL, SQLSTATEs, and
+//! the settings of a session. It knows none of our tables.
 
 mod error;
 mod name;

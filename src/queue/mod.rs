@@ -1,5 +1,5 @@
-//! The SQS queue: receive, delete, change visibility. Batches of ten, positional entry ids,
-//! partial failures read.
+//! The SQS queue: receive, delete, change visibility, in batches of ten. An entry of a batch is identified
+//! by its position, and each entry that fails is reported by itself.
 
 mod clients;
 mod error;

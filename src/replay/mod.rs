@@ -5,8 +5,8 @@
 //!  find       decode, write one part and its position in one transaction
 //!  split
 //! ```
-//! Each part of the archive is committed together with which bodies it was and what became of them,
-//! in any order. So a run that continues after a crash knows what is left, and the totals are exact.
+//! Parts are committed in any order, each together with a record of which bodies it holds and what became
+//! of them. So a run that continues after a crash knows what is left, and the totals are exact.
 
 mod bodies;
 mod covered;

@@ -1,14 +1,15 @@
-//! The schema: the only code that changes it. Migrations are embedded, applied by refinery, and
-//! never by two processes at once.
+//! The schema, and the only code that changes it. Migrations are embedded and applied by refinery, never
+//! by two processes at once.
 //!
 //! | file | what happens there |
 //! |---|---|
-//! | `embedded`, `files`, `sql`, `lint` | the files: their names, their statements, what a linter says |
+//! | `embedded`, `files`, `sql`, `lint` | the migration files: their names, their statements, what a linter says |
 //! | `session`, `lock`, `history` | a direct session with PostgreSQL, the lock against other migrators, and what was applied |
 //! | `up`, `down`, `driver`, `apply`, `statement`, `code`, `progress` | a migration is run, or undone |
-//! | `status`, `plan`, `verify`, `shadow`, `catalog`, `normal` | the state of a schema: as it is, as `up` would leave it, as it should be |
+//! | `status`, `plan`, `verify`, `shadow`, `catalog`, `normal` | the state of a schema: as it is, as `up` would leave it, and as it should be |
 //! | `partitions` | the months of details: which there are, which are missing |
 //! | `roles`, `grants`, `granted`, `regrant` | who may do what, and how rights are given after a migration |
+//! | `repair`, `new` | edited files are accepted; new files are created |
 //! | `baseline` | tables that were created by hand are moved out of the way |
 
 mod apply;

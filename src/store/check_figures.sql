@@ -1,6 +1,6 @@
 -- ses-reports: check the figures of a day
--- Whether counting the day $1 anew finds what the figures say together with what is noted. One statement,
--- so that all is seen as of one moment.
+-- Whether counting the day $1 again gives a different result than its figures together with the notes that
+-- are not added yet. It is one statement, so that everything is read in one snapshot.
 WITH bounds AS (
     SELECT $1::timestamp AT TIME ZONE 'UTC' AS since, ($1 + 1)::timestamp AT TIME ZONE 'UTC' AS until
 ), reports AS (

@@ -1,4 +1,4 @@
-//! The store: the only code that speaks SQL to the report tables.
+//! The store: the only code that runs SQL on the report tables.
 
 mod backfill;
 mod baseline;

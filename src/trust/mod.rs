@@ -6,7 +6,7 @@
 //! URL that is ever fetched is that of a signing certificate, at SNS's own hosts (`pin`).
 //!
 //! Judging a message does no I/O: `envelope`, `pin` and `certificate` are pure, and [`Verifier::judge`]
-//! asks them and what is known of certificates (`cache`). [`Verifier::learn`] fetches one (`fetch`).
+//! uses them and the certificates that are known (`cache`). [`Verifier::learn`] fetches one (`fetch`).
 
 mod cache;
 mod certificate;

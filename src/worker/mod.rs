@@ -1,14 +1,14 @@
 //! The worker: receive → decode → batch → write → delete, for ever.
 //!
 //! ```text
-//! pollers ──▶ writers ──▶ deleter        leases: what is received and not yet written stays hidden
-//!  receive     gather      ten a call    gate:   who may receive now
+//! pollers ──▶ writers ──▶ deleter        leases: keep messages hidden until they are written
+//!  receive     gather      ten a call    gate:   whether pollers may receive now
 //!  decode      write                     budget: how much may be held at once
 //!                                       limiter: how many poll now
 //! ```
-//! What is received passes `way/verification`, which does nothing unless the operator asks for trust.
-//! A message is moved along as a `Pending`; wherever one is dropped unwritten, its lease
-//! remembers to give it back.
+//! Between decode and batch a message passes `way/verification`, which does nothing unless `SNS_TOPIC_ARNS`
+//! or `VERIFY_SNS` is set. A message is moved along as a `Pending`; wherever one is dropped unwritten, its
+//! lease gives it back to the queue.
 
 mod background;
 mod flow;

@@ -1,8 +1,8 @@
 //! Why a mail bounced or was delayed.
 //!
-//! The evidence is SES's own words, the reply and enhanced status codes of RFC 5321 and RFC 3463, and
-//! the text of the server. `evidence` brings them into one form, the rules of `rules.toml` are tried on
-//! it in order, and the first match decides.
+//! The evidence is what SES says, the reply and enhanced status codes of RFC 5321 and RFC 3463, and the
+//! text of the server. `evidence` brings them into one form; the rules of `rules.toml` are tried on it in
+//! order, and the first match decides.
 
 mod class;
 mod evidence;

@@ -1,8 +1,8 @@
 //! Who opened or clicked: a person, a proxy that fetches for one, or a machine.
 //!
-//! Rules about the event alone ([`MachineRules::classify`]) decide first, and decode asks them of each
-//! event. What none of them matches is judged by its circumstances ([`MachineRules::judge`]): how soon
-//! after the delivery it came, and what else was clicked with it. That needs all events of a report, so
+//! Rules about the event alone ([`MachineRules::classify`]) decide first; decode applies them to each
+//! event. An event that none of them matches is judged by its circumstances ([`MachineRules::judge`]): how
+//! soon after the delivery it came, and what else was clicked with it. That needs all events of a report, so
 //! it is done after they are written. `docs/machines.md` explains the rules to operators.
 
 mod defaults;

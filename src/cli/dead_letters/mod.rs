@@ -1,4 +1,5 @@
-//! `ses-reports dead-letters`: the bodies that could not be decoded, for the people who find out why.
+//! `ses-reports dead-letters`: the bodies that could not be decoded or written, for people who look for
+//! the cause.
 
 mod moment;
 mod text;
@@ -43,7 +44,7 @@ pub(super) enum Command {
     ///
     /// Bodies are printed as they came; on a terminal, control characters are shown as `?`.
     Show {
-        /// Ids, which may be shortened to their first four or more digits
+        /// Whole ids, or their first four or more digits
         #[arg(value_name = "ID", required = true)]
         ids: Vec<String>,
         #[command(flatten)]

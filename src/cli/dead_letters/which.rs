@@ -53,7 +53,7 @@ impl Filters {
 /// Ids, filters or all; never all because nothing was given.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Chosen {
-    /// Ids, which may be shortened to their first four or more digits
+    /// Whole ids, or their first four or more digits
     #[arg(value_name = "ID")]
     ids: Vec<String>,
     /// All dead letters

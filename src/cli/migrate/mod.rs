@@ -1,4 +1,4 @@
-//! `ses-reports migrate`: for people and for pipelines.
+//! `ses-reports migrate`: the commands that show and change the schema, for people and for pipelines.
 
 mod text;
 
@@ -87,8 +87,8 @@ pub(super) enum Command {
     Verify {
         #[command(flatten)]
         schema: SchemaArgs,
-        /// Also check that every detail has a report, and that every report matches its details. This
-        /// reads every row
+        /// Also check that every detail has a report, that every report matches its details, and that the
+        /// daily figures match the reports. This reads every row
         #[arg(long)]
         data: bool,
     },

@@ -1,4 +1,4 @@
-//! Keeps the rules that tell people from machines up to date, and has history classified by them.
+//! Keeps the rules that tell people from machines up to date, and has older events classified by them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,8 @@ use crate::store::{Error, Store};
 use crate::worker::health::Pulse;
 
 const EVERY: Duration = Duration::from_mins(1);
-/// By then all workers have read the rules that this one has just read, so history that is classified from
-/// now on has nothing in it that is written later by the former rules.
+/// By then all workers have read the rules that this one has just read. So nothing is written by the previous
+/// rules after older events have begun to be classified again.
 const SETTLED: Duration = Duration::from_mins(2);
 
 /// Reads the rules again and again, until it is aborted, and hands them to those who decode.
@@ -20,7 +20,7 @@ pub(crate) async fn follow(store: Arc<Store>, rules: watch::Sender<Arc<Rules>>, 
     let mut since = Instant::now();
     loop {
         if let Err(error) = round(&store, &rules, &mut since).await {
-            tracing::warn!(%error, "could not read the rules that tell people from machines; going on with the former ones");
+            tracing::warn!(%error, "could not read the rules that tell people from machines; continuing with the previous ones");
         }
         pulse.wait(tokio::time::sleep(EVERY)).await;
     }
@@ -38,11 +38,11 @@ async fn round(
         rules.send_modify(|rules| *rules = Arc::new(rules.with_machines(machines)));
         tracing::info!("the rules that tell people from machines have changed");
         for rule in learnt.unusable {
-            tracing::warn!(rule, "a rule for machines is not understood; going on without it");
+            tracing::warn!(rule, "a rule for opens and clicks is not understood; continuing without it");
         }
     }
     if store.classify_history(since.elapsed() >= SETTLED).await? {
-        tracing::info!("history is classified by the present rules for machines");
+        tracing::info!("older opens and clicks are classified by the current rules");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Background work of a worker, beside the messages.
+//! The work that a worker does in the background, beside the path of the messages.
 
 pub(super) mod backfill;
 pub(super) mod daily;

@@ -1,5 +1,5 @@
-//! What limits the flow of messages: who may ask SQS now, how much may be held, and how long what is
-//! held stays hidden from other workers.
+//! What limits the flow of messages: which tasks may call SQS now, how much may be held, and how long
+//! messages that are held stay hidden from other workers.
 
 pub(super) mod budget;
 pub(super) mod gate;
