@@ -21,8 +21,8 @@ use crate::{shutdown, trust, worker};
 #[derive(Debug, Clone, Args)]
 #[command(after_help = HELP, max_term_width = 100)]
 pub(super) struct RedriveArgs {
-    /// The URL of the dead-letter queue. Region, credentials and endpoint come from the usual AWS_*
-    /// variables
+    /// The URL of the dead-letter queue, which also names the region. Credentials and endpoint come from
+    /// the usual AWS_* settings
     #[arg(long, value_name = "URL")]
     from: String,
 

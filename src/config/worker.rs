@@ -14,7 +14,8 @@ use crate::worker::WorkerSettings;
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Worker")]
 pub(crate) struct WorkerArgs {
-    /// The URL of the queue. Region, credentials and endpoint come from the usual AWS_* variables
+    /// The URL of the queue, which also names the region. Credentials and endpoint come from the usual AWS_*
+    /// settings
     #[arg(long, env, value_name = "URL")]
     pub(crate) sqs_queue_url: Option<String>,
 

@@ -38,7 +38,10 @@ async fn round(
         rules.send_modify(|rules| *rules = Arc::new(rules.with_machines(machines)));
         tracing::info!("the rules that tell people from machines have changed");
         for rule in learnt.unusable {
-            tracing::warn!(rule, "a rule for opens and clicks is not understood; continuing without it");
+            tracing::warn!(
+                rule,
+                "a rule for opens and clicks is not understood; continuing without it"
+            );
         }
     }
     if store.classify_history(since.elapsed() >= SETTLED).await? {
