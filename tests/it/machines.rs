@@ -16,7 +16,7 @@ use time::macros::datetime;
 
 use crate::support::database::Database;
 use crate::support::event::{event, mail, message_id};
-use crate::support::process::{Worker, eventually};
+use crate::support::process::{Worker, eventually, run};
 use crate::support::queue::Queue;
 
 const DELIVERED: OffsetDateTime = datetime!(2026-11-20 10:00:01.500 UTC);
@@ -251,6 +251,9 @@ async fn a_worker_classifies_a_labelled_set() {
     }
     let unjudged = "SELECT count(*) FROM aws_report_unjudged";
     assert_eq!(database.one::<i64>(unjudged).await, 0, "a worker that ends leaves nothing");
+    let settings = [("DATABASE_URL", &*database.url())];
+    let verified = run(&settings, &["migrate", "verify", "--data"]).await;
+    assert_eq!(verified.code, Some(0), "{}{}", verified.stdout, verified.stderr);
     // The same once more changes nothing: what was judged is not counted again.
     let all = "SELECT r.xmin::text AS report, d.xmin::text AS detail, human_open_at, human_click_at, class
         FROM aws_reports r JOIN aws_report_detail d ON d.report_id = r.id ORDER BY d.report_id, d.id";
