@@ -334,7 +334,7 @@ fn some_event(random: &mut fastrand::Rng) -> Seen {
 }
 
 #[tokio::test]
-async fn whatever_the_order_and_the_splits_the_judge_ends_where_the_pure_function_does() {
+pub async fn whatever_the_order_and_the_splits_the_judge_ends_where_the_pure_function_does() {
     let database = Database::migrated().await;
     let (store, other) = (connect(&database).await, connect(&database).await);
     for number in 0..60 {
@@ -418,7 +418,7 @@ async fn a_report_that_is_gone_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn changing_a_rule_changes_history() {
+pub async fn changing_a_rule_changes_history() {
     let database = Database::migrated().await;
     let jane = ["jane@example.com"];
     let store = connect(&database).await;

@@ -4,7 +4,7 @@
 use crate::support::database::{Database, on_server};
 use crate::support::migrations::{expect, newest};
 use crate::support::server::PostgreSql;
-use crate::{daily, migrate, retention, roles, rules, schema, stream};
+use crate::{daily, machines, migrate, retention, roles, rules, schema, stream};
 
 /// What has to be the same on each version.
 macro_rules! versions {
@@ -65,8 +65,12 @@ const RETENTION: &[fn()] = &[
 ];
 
 /// Events through workers.
-const STREAM: &[fn()] =
-    &[stream::few_messages_in_any_order, daily::later_events_of_a_mail_are_hot_updates];
+const STREAM: &[fn()] = &[
+    stream::few_messages_in_any_order,
+    daily::later_events_of_a_mail_are_hot_updates,
+    machines::changing_a_rule_changes_history,
+    machines::whatever_the_order_and_the_splits_the_judge_ends_where_the_pure_function_does,
+];
 
 fn on_version(version: u32, tests: &[fn()]) {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
