@@ -1,5 +1,5 @@
--- Undoes V0016__what_figures_need: drops its columns with what they hold, and its functions. The details
---   still hold what the events say; classes are computed again after the next migration.
+-- Undoes V0016__what_figures_need: drops its columns with their values, and its functions. The details still
+--   hold the events, from which a backfill computes the values again if V0016 is applied again.
 
 DROP FUNCTION aws_report_backfill_meanings(text, integer);
 DROP FUNCTION aws_report_complaint_kind(timestamptz, text, text);

@@ -1,6 +1,6 @@
--- Undoes V0017__figures_by_change: the worker counts whole days again. The figures by provider are added up to
---   those of a day, domain and kind of mail; the figures of tags, of classes of bounces and of people are
---   lost, and notes that were not added. Every day that has reports is counted again.
+-- Undoes V0017__figures_by_change: after a change, workers count the whole day, as before. The figures by provider
+--   are added up to those of a day, domain and kind of mail. The figures by tag, by bounce class and of people are
+--   lost, as are notes that were not added yet. Every day that has reports is counted again.
 
 DROP VIEW aws_report_suppressions;
 DROP VIEW aws_report_states;

@@ -29,13 +29,15 @@ pub(crate) struct WorkerArgs {
     #[arg(long, env, value_parser = BoolishValueParser::new())]
     pub(crate) no_migrate: bool,
 
-    /// How many whole months of details (one row per event and recipient) to keep before the current one. Older months are dropped, and
-    /// late events of those months are not stored. Without it, all are kept
+    /// How many whole months of details (one row per event and recipient) to keep, besides the current
+    /// one. Older months are dropped, and late events of those months are not stored. Without it, all are
+    /// kept
     #[arg(long, env, value_name = "MONTHS", value_parser = clap::value_parser!(u16).range(1..=1200))]
     pub(crate) retain_details: Option<u16>,
 
-    /// How many whole months of reports (one row per message and recipient) to keep before the current
-    /// one: at least as many as `RETAIN_DETAILS`, which is required. Older reports are removed. Without it, all are kept
+    /// How many whole months of reports (one row per message and recipient) to keep, besides the current
+    /// one: at least as many as `RETAIN_DETAILS`, which has to be set as well. Older reports are removed.
+    /// Without it, all are kept
     #[arg(long, env, value_name = "MONTHS", value_parser = clap::value_parser!(u16).range(1..=1200))]
     pub(crate) retain_reports: Option<u16>,
 

@@ -52,6 +52,9 @@ pub(super) fn baseline_text(done: &Baseline) -> String {
 
 pub(super) fn status_text(status: &Status) -> String {
     let mut text = String::new();
+    let names = status.migrations.iter().map(|line| &line.name);
+    let names = names.chain(status.backfills.iter().map(|backfill| &backfill.name));
+    let width = names.map(String::len).max().unwrap_or_default() + 2;
     for line in &status.migrations {
         let state = match line.state {
             MigrationState::Applied => "applied",
@@ -60,7 +63,7 @@ pub(super) fn status_text(status: &Status) -> String {
             MigrationState::Missing => "MISSING",
             MigrationState::Newer => "newer",
         };
-        let _ = write!(text, "{state:<10}{:<36}", line.name);
+        let _ = write!(text, "{state:<10}{:<width$}", line.name);
         if let Some(on) = &line.applied_on {
             let by = line.applied_by.as_deref().unwrap_or("unknown");
             let took = line.took_ms.map(|ms| format!(" in {ms} ms")).unwrap_or_default();
@@ -72,7 +75,8 @@ pub(super) fn status_text(status: &Status) -> String {
     }
     for backfill in &status.backfills {
         let state = if backfill.finished { "done" } else { "running" };
-        let _ = write!(text, "backfill  {:<36}{state}, {} rows", backfill.name, backfill.rows_done);
+        let _ =
+            write!(text, "backfill  {:<width$}{state}, {} rows", backfill.name, backfill.rows_done);
         if let Some(error) = &backfill.last_error {
             let _ = write!(text, ", last error: {error}");
         }
