@@ -15,7 +15,7 @@ use crate::postgres::{SchemaName, with_fixed_settings};
 /// Reports that are checked in one statement.
 const CHUNK: i64 = 5_000;
 /// How often a long check says where it is.
-pub(super) const EVERY: Duration = Duration::from_secs(5);
+const EVERY: Duration = Duration::from_secs(5);
 /// How many mismatched reports are named.
 const NAMED: usize = 100;
 

@@ -1,13 +1,15 @@
 //! Checks that the figures of each day, with what is noted and not yet added, are what counting the day
 //! again finds.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, PgConnection};
 use time::Date;
 
-use super::check::EVERY;
 use crate::postgres::SchemaName;
+
+/// How often a long check says where it is.
+const EVERY: Duration = Duration::from_secs(5);
 
 /// The days whose figures differ. Days that wait to be counted again, and those whose reports retention
 /// has removed, are left out.
@@ -28,6 +30,7 @@ pub(super) async fn check_figures(
             AND figure.attname NOT IN ('day', 'source_domain', 'report_type', 'provider')
         ORDER BY 1",
     )
+    .persistent(false)
     .bind(schema.as_str())
     .fetch_all(&mut *connection)
     .await?;
@@ -52,11 +55,13 @@ pub(super) async fn check_figures(
             AND NOT EXISTS (SELECT FROM {schema}.aws_report_retention WHERE what = 'reports' AND series.day < kept_from)
         ORDER BY 1",
     )))
+    .persistent(false)
     .fetch_all(&mut *connection)
     .await?;
     let (mut differing, mut said) = (Vec::new(), Instant::now());
     for (checked, day) in days.iter().enumerate() {
         let differs: bool = sqlx::query_scalar(AssertSqlSafe(compare.as_str()))
+            .persistent(false)
             .bind(day)
             .fetch_one(&mut *connection)
             .await?;
