@@ -119,8 +119,13 @@ BEGIN
                 WHERE lower(key) = lower(d.event_type) AND jsonb_typeof(value) = 'object' ORDER BY key LIMIT 1),
             d.other_info)::text
     FROM aws_reports AS r
-    JOIN aws_report_detail AS d
-        ON d.report_id = r.id AND d.event_type IN ('Open', 'Click') AND d."timestamp" >= LEAST(r.open_at, r.click_at)
+    -- OFFSET: report by report, by the primary key of the months that matter, whatever the planner expects.
+    CROSS JOIN LATERAL (
+        SELECT * FROM aws_report_detail AS of_report
+        WHERE of_report.report_id = r.id AND of_report."timestamp" >= LEAST(r.open_at, r.click_at)
+            AND of_report.event_type IN ('Open', 'Click')
+        OFFSET 0
+    ) AS d
     WHERE r.id = ANY (reports)
     ORDER BY r.id;
 END
@@ -151,9 +156,15 @@ AS $$
             WHEN 'Bounce' THEN 'bounce' WHEN 'Delivery' THEN 'delivery' ELSE 'deliveryDelay' END, d.other_info)::text,
         (d.other_info -> 'recipient')::text
     FROM aws_reports AS r
-    JOIN aws_report_detail AS d
-        ON d.report_id = r.id AND d."timestamp" >= LEAST(r.bounce_at, r.delivery_delay_at, r.delivery_at) - interval '1 second'
-        AND (d.event_type IN ('Bounce', 'DeliveryDelay') OR d.event_type = 'Delivery' AND r.provider IS NULL)
+    -- OFFSET: as above.
+    CROSS JOIN LATERAL (
+        SELECT * FROM aws_report_detail AS of_report
+        WHERE of_report.report_id = r.id
+            AND of_report."timestamp" >= LEAST(r.bounce_at, r.delivery_delay_at, r.delivery_at) - interval '1 second'
+            AND (of_report.event_type IN ('Bounce', 'DeliveryDelay')
+                OR of_report.event_type = 'Delivery' AND r.provider IS NULL)
+        OFFSET 0
+    ) AS d
     WHERE r.id = ANY (reports)
     ORDER BY r.id
 $$;

@@ -186,8 +186,10 @@ impl Store {
         }
         let update = self.statement(
             "-- ses-reports: set the classes of events
+            -- Arrays from subqueries have no known length, so the planner looks each event up by its key and
+            -- never reads all months.
             UPDATE {schema}.aws_report_detail AS detail SET class = other.class
-            FROM UNNEST($1::uuid[], $2::uuid[], $3::timestamptz[], $4::text[])
+            FROM UNNEST((SELECT $1::uuid[]), (SELECT $2::uuid[]), (SELECT $3::timestamptz[]), (SELECT $4::text[]))
                 AS other (report_id, id, \"timestamp\", class)
             WHERE detail.report_id = other.report_id AND detail.id = other.id
                 AND detail.\"timestamp\" = other.\"timestamp\"",
