@@ -1,5 +1,7 @@
 //! `ses-reports migrate`: seen, tried, applied, undone, checked, on real databases.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::support::database::Database;
@@ -42,6 +44,15 @@ async fn status_tells_what_is_applied_and_what_is_pending() {
         "{}",
         after.stdout
     );
+    // However long the names are, the dates begin in one column, apart from the names.
+    let applied = after.stdout.lines().filter(|line| line.starts_with("applied "));
+    let columns: BTreeSet<_> = applied.map(|line| line.rfind("  ").map(|gap| gap + 2)).collect();
+    let dates: BTreeSet<_> = after
+        .stdout
+        .lines()
+        .filter_map(|line| line.find(" by ses_reports").map(|by| by.checked_sub(19)))
+        .collect();
+    assert!(columns.len() == 1 && columns == dates, "{}", after.stdout);
 }
 
 #[tokio::test]
