@@ -10,8 +10,10 @@ use uuid::Uuid;
 use crate::baseline;
 use crate::decode::{Acknowledged, Outcome, Reason, Rejection, Rules, decode, latest_clock};
 use crate::ingest::{Blocked, Breaker, Destination, Stop, Trouble, ingest, probe};
-use crate::row::EventRow;
-use crate::store::{Checkpoint, Error, Letter, Refusal, Retried, Selection, Store, Written};
+use crate::row::{AccountEvent, EventRow};
+use crate::store::{
+    Checkpoint, Error, Letter, Others, Refusal, Retried, Selection, Store, Written,
+};
 
 /// Dead letters that are looked for at a time.
 const PAGE: i64 = 1_000;
@@ -151,12 +153,13 @@ impl<F: FnMut(Uuid, &Became) + Send + Sync> Destination for Retry<'_, F> {
                     let detail = rejection.detail.as_deref();
                     retried.remaining.push((tried.letter.id, reason, detail));
                 }
-                Outcome::Events(_) | Outcome::Acknowledged(_) => {
-                    retried.settled.push(tried.letter.id);
-                }
+                _ => retried.settled.push(tried.letter.id),
             }
         }
-        self.store.write_with(&rows, &[], &Checkpoint::Letters(&retried)).await
+        let account_events: Vec<&AccountEvent> =
+            part.iter().flat_map(|tried| tried.outcome.account_events()).collect();
+        let others = Others { account_events: &account_events, ..Others::default() };
+        self.store.write_with(&rows, others, &Checkpoint::Letters(&retried)).await
     }
 
     async fn probe(&self) -> Result<(), Error> {
@@ -239,15 +242,15 @@ impl Tried {
         match &self.outcome {
             Outcome::DeadLetter(_) if self.stays => self.letter.reason.clone(),
             Outcome::DeadLetter(rejection) => rejection.reason.to_string(),
-            Outcome::Events(_) | Outcome::Acknowledged(_) => String::new(),
+            _ => String::new(),
         }
     }
 
     fn became(&self) -> Became {
-        match &self.outcome {
-            Outcome::Events(rows) => Became::Events(rows.len()),
-            Outcome::Acknowledged(what) => Became::Acknowledged(*what),
-            Outcome::DeadLetter(_) => Became::DeadLetter(self.reason()),
+        match (&self.outcome, self.outcome.acknowledged()) {
+            (Outcome::DeadLetter(_), _) => Became::DeadLetter(self.reason()),
+            (_, Some(what)) => Became::Acknowledged(what),
+            _ => Became::Events(self.rows().len()),
         }
     }
 }

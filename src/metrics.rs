@@ -52,7 +52,7 @@ pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
     for (name, text) in [
         (MESSAGES_RECEIVED, "Messages received, redeliveries included"),
         (MESSAGES_REDELIVERED, "Messages that SQS had delivered before"),
-        (MESSAGES_ACKNOWLEDGED, "Messages with nothing to store, by kind"),
+        (MESSAGES_ACKNOWLEDGED, "Messages that say nothing about a mail that was sent, by kind"),
         (MESSAGES_DELETED, "Messages deleted from the queue"),
         (
             MESSAGES_NOT_DELETED,

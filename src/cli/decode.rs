@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
+use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
@@ -12,7 +13,7 @@ use uuid::Uuid;
 use super::exit::{Failure, USAGE, failed};
 use crate::config::RulesArgs;
 use crate::decode::{Outcome, Rules, decode};
-use crate::row::EventRow;
+use crate::row::{AccountEvent, EventRow};
 
 /// `ses-reports decode`.
 #[derive(Debug, Clone, Args)]
@@ -56,6 +57,21 @@ struct Line<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<&'a str>,
     events: Vec<Event<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    account_events: Vec<AboutAccount<'a>>,
+}
+
+/// One event about an account or a tenant.
+#[derive(Debug, Serialize)]
+struct AboutAccount<'a> {
+    id: Uuid,
+    occurred_at: String,
+    detail_type: &'a str,
+    account: Option<&'a str>,
+    region: Option<&'a str>,
+    tenant: Option<&'a str>,
+    resources: Option<Value>,
+    detail: Option<Value>,
 }
 
 /// One event and one recipient: ids and recipients whole, where the tables may hold them shortened.
@@ -151,19 +167,24 @@ fn print(
     output: &mut impl Write,
 ) -> io::Result<()> {
     let decoded = decode(body, None, rules, now);
-    let mut line = Line { file, outcome: "events", reason: None, detail: None, events: Vec::new() };
-    match &decoded {
-        Outcome::Events(rows) => line.events = rows.iter().map(event).collect(),
-        Outcome::Acknowledged(what) => {
-            line.outcome = "acknowledged";
-            line.reason = Some(what.to_string());
-        }
-        Outcome::DeadLetter(rejection) => {
-            line.outcome = "dead_letter";
-            line.reason = Some(rejection.reason.to_string());
-            line.detail = rejection.detail.as_deref();
-        }
+    let mut line = Line {
+        file,
+        outcome: "events",
+        reason: None,
+        detail: None,
+        events: Vec::new(),
+        account_events: Vec::new(),
+    };
+    if let Outcome::DeadLetter(rejection) = &decoded {
+        line.outcome = "dead_letter";
+        line.reason = Some(rejection.reason.to_string());
+        line.detail = rejection.detail.as_deref();
+    } else if let Some(what) = decoded.acknowledged() {
+        line.outcome = "acknowledged";
+        line.reason = Some(what.to_string());
     }
+    line.events = decoded.rows().iter().map(event).collect();
+    line.account_events = decoded.account_events().iter().map(account_event).collect();
     serde_json::to_writer(&mut *output, &line)?;
     writeln!(output)
 }
@@ -192,6 +213,21 @@ fn event(row: &EventRow) -> Event<'_> {
         bounce_sub_type: row.report.bounce.as_ref().and_then(|bounce| bounce.sub_type.as_deref()),
         class: row.detail.class.as_deref(),
         provider: row.report.provider.as_deref(),
+    }
+}
+
+fn account_event(event: &AccountEvent) -> AboutAccount<'_> {
+    // Read and written again: as SES wrote it, it may have several lines.
+    let json = |text: &str| serde_json::from_str(text).ok();
+    AboutAccount {
+        id: event.id,
+        occurred_at: rfc3339(event.occurred_at),
+        detail_type: &event.detail_type,
+        account: event.account.as_deref(),
+        region: event.region.as_deref(),
+        tenant: event.tenant.as_deref(),
+        resources: json(&event.resources),
+        detail: event.detail.as_deref().and_then(json),
     }
 }
 

@@ -42,6 +42,8 @@ pub(super) enum Letter<'a> {
         /// The id of the innermost envelope that has one.
         notification_id: Option<&'a str>,
     },
+    /// An EventBridge event of SES that is about no mail.
+    AboutNoMail(Object<'a>),
     Acknowledged(Acknowledged),
 }
 
@@ -184,7 +186,7 @@ impl Opener<'_> {
         if let Some(mail) = mail {
             self.value(mail, own_id.as_deref().or(id), depth + 1)
         } else if from_ses && !about_mail {
-            self.acknowledged(Acknowledged::OtherSesEvent)
+            (self.take)(Letter::AboutNoMail(object.clone()))
         } else if from_ses {
             Err(Rejection::new(
                 Reason::NotAnEvent,
@@ -282,6 +284,7 @@ mod tests {
         open(body, None, |letter| {
             match letter {
                 Letter::Acknowledged(control) => controls.push(control),
+                Letter::AboutNoMail(_) => controls.push(Acknowledged::OtherSesEvent),
                 Letter::Event { .. } => panic!("an event in {body}"),
             }
             Ok(())

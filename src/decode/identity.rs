@@ -64,8 +64,7 @@ pub(crate) fn detail_id(
             ]),
         ),
     };
-    let bytes = millis.to_be_bytes();
-    uuid([bytes[10], bytes[11], bytes[12], bytes[13], bytes[14], bytes[15]], &hash)
+    uuid(lead(millis), &hash)
 }
 
 /// The id of a report type: 0 for `default`, else 1 and the first 48 bits of the name's SHA-256,
@@ -78,6 +77,39 @@ pub fn report_type_id(name: &str) -> i64 {
     }
     let hash = Sha256::digest(name.as_bytes());
     1 + hash.iter().take(6).fold(0, |id, byte| (id << 8) | i64::from(*byte))
+}
+
+/// What makes an event about an account *this* event.
+#[derive(Debug)]
+pub(crate) enum AccountFact<'a> {
+    /// The id that EventBridge gave it, which its redeliveries and replays share.
+    Event(&'a str),
+    /// All that it says.
+    Content {
+        /// Its `detail-type`.
+        detail_type: &'a str,
+        /// The AWS account.
+        account: &'a str,
+        /// The AWS region.
+        region: &'a str,
+        /// The ARNs, as they are written.
+        resources: &'a str,
+        /// The detail, as it is written.
+        detail: &'a str,
+    },
+}
+
+/// The id of an event about an account: 48 bits of its time in milliseconds, then SHA-256 bits of what
+/// makes it this event.
+#[must_use]
+pub(crate) fn account_event_id(time: OffsetDateTime, fact: &AccountFact<'_>) -> Uuid {
+    let hash = match fact {
+        AccountFact::Event(id) => hash(["account event", id]),
+        AccountFact::Content { detail_type, account, region, resources, detail } => {
+            hash(["account event", "", detail_type, account, region, resources, detail])
+        }
+    };
+    uuid(lead(time.unix_timestamp_nanos() / 1_000_000), &hash)
 }
 
 /// The id of a dead letter: a redelivery of the same message adds none.
@@ -109,6 +141,12 @@ fn clock_of(message_id: &str) -> Option<[u8; 6]> {
     }
     let millis = u64::from_str_radix(message_id.get(4..16)?, 16).ok()?.to_be_bytes();
     Some([millis[2], millis[3], millis[4], millis[5], millis[6], millis[7]])
+}
+
+/// The 48 bits of a time in milliseconds.
+fn lead(millis: i128) -> [u8; 6] {
+    let bytes = millis.to_be_bytes();
+    [bytes[10], bytes[11], bytes[12], bytes[13], bytes[14], bytes[15]]
 }
 
 /// RFC 9562 section 5.8: 48 leading bits that we choose, version 8, then the hash's bytes 6 to 15 less the

@@ -1,10 +1,12 @@
 //! Decode: an SQS body becomes rows, an acknowledgement, or a dead letter. No I/O happens here.
 //!
 //! `envelope` takes the event out of what carries it, `event`, `mail` and `recipients` read it, and
-//! `rows` and `other_info` build what is stored. All of them read `json`, whose values are slices of the
-//! body. `kind`, `address`, `domain`, `timestamp`, `text`, `tags`, `links`, `said` and `identity` each know
-//! one thing about what SES writes, and `meaning` asks `classify` what it means.
+//! `rows` and `other_info` build what is stored; `account_event` reads events that are about no mail. All of
+//! them read `json`, whose values are slices of the body. `kind`, `address`, `domain`, `timestamp`, `text`,
+//! `tags`, `links`, `said` and `identity` each know one thing about what SES writes, and `meaning` asks
+//! `classify` what it means.
 
+mod account_event;
 pub mod address;
 pub(crate) mod baseline;
 mod domain;
@@ -34,7 +36,7 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 use crate::classify::machine::MachineRules;
-use crate::row::EventRow;
+use crate::row::{AccountEvent, EventRow};
 use envelope::Letter;
 pub(crate) use links::ClickLinks;
 pub use outcome::Outcome;
@@ -94,10 +96,13 @@ pub fn decode(
     rules: &Rules,
     now: OffsetDateTime,
 ) -> Outcome {
-    match rows_or_acknowledged(body, sqs_message_id, rules, now) {
-        Ok((rows, Some(acknowledged))) if rows.is_empty() => Outcome::Acknowledged(acknowledged),
-        Ok((rows, _)) if rows.is_empty() => Outcome::DeadLetter(Reason::NotAnEvent.into()),
-        Ok((rows, _)) => Outcome::Events(rows),
+    match letters(body, sqs_message_id, rules, now) {
+        Ok(Letters { rows, account_events: events, .. }) if !events.is_empty() => {
+            Outcome::AccountEvents { events, rows }
+        }
+        Ok(Letters { rows, .. }) if !rows.is_empty() => Outcome::Events(rows),
+        Ok(Letters { acknowledged: Some(what), .. }) => Outcome::Acknowledged(what),
+        Ok(_) => Outcome::DeadLetter(Reason::NotAnEvent.into()),
         Err(rejection) => Outcome::DeadLetter(rejection),
     }
 }
@@ -113,32 +118,44 @@ pub(crate) fn latest_clock(
     sent_at.map_or(local, |sent_at| local.max(sent_at))
 }
 
-fn rows_or_acknowledged(
+/// What the letters of a body become.
+#[derive(Default)]
+struct Letters {
+    rows: Vec<EventRow>,
+    account_events: Vec<AccountEvent>,
+    /// The last letter with nothing to store.
+    acknowledged: Option<Acknowledged>,
+}
+
+fn letters(
     body: &str,
     sqs_message_id: Option<&str>,
     rules: &Rules,
     now: OffsetDateTime,
-) -> Result<(Vec<EventRow>, Option<Acknowledged>), Rejection> {
-    let mut rows: Vec<EventRow> = Vec::new();
+) -> Result<Letters, Rejection> {
+    let mut read = Letters::default();
     let mut bytes = 0;
-    let mut acknowledged = None;
     envelope::open(body, sqs_message_id, |letter| {
         match letter {
             Letter::Event { event, notification_id } => {
                 let mut more = rows::of_event(&event, notification_id, rules, now)?;
                 bytes += more.iter().map(EventRow::bytes).sum::<usize>();
                 // A single event keeps the bound by itself.
-                if !rows.is_empty() && bytes > MOST_BYTES {
+                if !read.rows.is_empty() && bytes > MOST_BYTES {
                     return Err(Rejection::new(
                         Reason::TooLarge,
                         "the rows of its events together",
                     ));
                 }
-                rows.append(&mut more);
+                read.rows.append(&mut more);
             }
-            Letter::Acknowledged(what) => acknowledged = Some(what),
+            Letter::AboutNoMail(event) => match account_event::read(&event, now) {
+                Some(event) => read.account_events.push(event),
+                None => read.acknowledged = Some(Acknowledged::OtherSesEvent),
+            },
+            Letter::Acknowledged(what) => read.acknowledged = Some(what),
         }
         Ok(())
     })?;
-    Ok((rows, acknowledged))
+    Ok(read)
 }

@@ -2,13 +2,21 @@
 
 use std::fmt;
 
-use crate::row::EventRow;
+use crate::row::{AccountEvent, EventRow};
 
 /// What one SQS message body turned out to be.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     /// SES events: one row per event and recipient, never empty.
     Events(Vec<EventRow>),
+    /// Events about an account or a tenant, never empty, and the rows of SES events that the same body
+    /// holds, which are none as a rule.
+    AccountEvents {
+        /// The events about an account or a tenant.
+        events: Vec<AccountEvent>,
+        /// The rows of SES events.
+        rows: Vec<EventRow>,
+    },
     /// Nothing to store and nothing wrong: counted, then deleted.
     Acknowledged(Acknowledged),
     /// Could not be decoded: stored whole, then deleted.
@@ -16,12 +24,31 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The rows that the body becomes; none unless it holds events.
+    /// The rows that the body becomes; none unless it holds SES events.
     #[must_use]
     pub(crate) fn rows(&self) -> &[EventRow] {
         match self {
-            Self::Events(rows) => rows,
+            Self::Events(rows) | Self::AccountEvents { rows, .. } => rows,
             Self::Acknowledged(_) | Self::DeadLetter(_) => &[],
+        }
+    }
+
+    /// The events about an account or a tenant.
+    #[must_use]
+    pub(crate) fn account_events(&self) -> &[AccountEvent] {
+        match self {
+            Self::AccountEvents { events, .. } => events,
+            Self::Events(_) | Self::Acknowledged(_) | Self::DeadLetter(_) => &[],
+        }
+    }
+
+    /// What a body is that is no dead letter and says nothing about a mail that was sent.
+    #[must_use]
+    pub(crate) fn acknowledged(&self) -> Option<Acknowledged> {
+        match self {
+            Self::Acknowledged(what) => Some(*what),
+            Self::AccountEvents { rows, .. } if rows.is_empty() => Some(Acknowledged::AccountEvent),
+            Self::Events(_) | Self::AccountEvents { .. } | Self::DeadLetter(_) => None,
         }
     }
 }
@@ -37,7 +64,9 @@ pub enum Acknowledged {
     FeedbackTest,
     /// Inbound mail (`Received`).
     InboundMail,
-    /// EventBridge events of `aws.ses` that are about no mail (VDM Advisor, Sending Status).
+    /// Events about an account or a tenant (Sending Status, VDM Advisor). They are stored.
+    AccountEvent,
+    /// EventBridge events of `aws.ses` that are about neither.
     OtherSesEvent,
     /// `s3:TestEvent`.
     S3Test,
@@ -50,6 +79,7 @@ impl fmt::Display for Acknowledged {
             Self::SubscriptionControl => "subscription control",
             Self::FeedbackTest => "feedback test",
             Self::InboundMail => "inbound mail",
+            Self::AccountEvent => "account event",
             Self::OtherSesEvent => "other SES event",
             Self::S3Test => "S3 test",
         })

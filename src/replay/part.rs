@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::decode::identity::dead_letter_id;
 use crate::decode::{Outcome, Reason, Rejection, Rules, decode};
-use crate::row::EventRow;
+use crate::row::{AccountEvent, EventRow};
 use crate::store::{DeadLetter, Part, Refusal};
 
 /// Bodies of one file that follow each other.
@@ -44,7 +44,7 @@ impl Chunk {
                 let outcome = decode(&body, None, rules, now);
                 let source = match &outcome {
                     Outcome::DeadLetter(_) => source(&self.name, line),
-                    Outcome::Events(_) | Outcome::Acknowledged(_) => String::new(),
+                    _ => String::new(),
                 };
                 Decoded { number, line, body, outcome, source }
             })
@@ -79,11 +79,16 @@ pub(super) fn rows(part: &[Decoded]) -> Vec<&EventRow> {
     part.iter().flat_map(Decoded::rows).collect()
 }
 
+/// The events about an account or a tenant among them.
+pub(super) fn account_events(part: &[Decoded]) -> Vec<&AccountEvent> {
+    part.iter().flat_map(|decoded| decoded.outcome.account_events()).collect()
+}
+
 /// The dead letters among them.
 pub(super) fn dead_letters(part: &[Decoded]) -> Vec<DeadLetter<'_>> {
     let letter = |decoded: &'_ Decoded| match &decoded.outcome {
         Outcome::DeadLetter(rejection) => Some((rejection.reason, rejection.detail.clone())),
-        Outcome::Events(_) | Outcome::Acknowledged(_) => None,
+        _ => None,
     };
     part.iter()
         .filter_map(|decoded| {
@@ -119,8 +124,8 @@ pub(super) fn describe(
         file,
         first_body,
         is_last,
-        with_events: count(|outcome| matches!(outcome, Outcome::Events(_))),
-        acknowledged: count(|outcome| matches!(outcome, Outcome::Acknowledged(_))),
+        with_events: count(|outcome| !outcome.rows().is_empty()),
+        acknowledged: count(|outcome| outcome.acknowledged().is_some()),
         dead_letters: count(|outcome| matches!(outcome, Outcome::DeadLetter(_))),
         events: number(part.iter().map(|decoded| decoded.rows().len()).sum()),
     }

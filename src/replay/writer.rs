@@ -8,9 +8,9 @@ use time::OffsetDateTime;
 use tokio::sync::{Mutex, mpsc};
 
 use super::Shared;
-use super::part::{Chunk, Decoded, dead_letters, describe, rows};
+use super::part::{Chunk, Decoded, account_events, dead_letters, describe, rows};
 use crate::ingest::{Blocked, Breaker, Destination, Stop, Trouble, ingest, probe};
-use crate::store::{Checkpoint, Error, Refusal, Written};
+use crate::store::{Checkpoint, Error, Others, Refusal, Written};
 
 /// What arrives from the reader.
 pub(super) type Found = Arc<Mutex<mpsc::Receiver<Chunk>>>;
@@ -82,7 +82,9 @@ impl Destination for ChunkOfFile {
         let id = (self.shared.replay, self.shared.run);
         let described = describe(id, self.file, first, is_last, part);
         let checkpoint = Checkpoint::Part(&described);
-        self.shared.store.write_with(&rows(part), &dead_letters(part), &checkpoint).await
+        let (dead_letters, account_events) = (dead_letters(part), account_events(part));
+        let others = Others { dead_letters: &dead_letters, account_events: &account_events };
+        self.shared.store.write_with(&rows(part), others, &checkpoint).await
     }
 
     async fn probe(&self) -> Result<(), Error> {

@@ -17,6 +17,8 @@ pub const MESSAGE_ID: usize = 64;
 pub const SUBJECT: usize = 200;
 /// Most characters of a user id or the name of a report type.
 pub const LABEL: usize = 200;
+/// Most characters of an AWS account or region.
+pub(crate) const ACCOUNT: usize = 64;
 /// Most characters of an event type, a bounce type, or a subtype.
 pub(crate) const KIND: usize = 64;
 /// Most characters of a class or a provider, which are words of ours.

@@ -1,5 +1,6 @@
 //! The rows that an event becomes, and the fold that joins the rows of one report.
 
+mod account_event;
 pub mod columns;
 mod complaint;
 mod milestone;
@@ -10,6 +11,7 @@ use std::cmp::Ordering;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+pub use account_event::AccountEvent;
 pub use complaint::Complaint;
 pub(crate) use complaint::NOT_SPAM;
 pub(crate) use milestone::Facts;

@@ -68,6 +68,11 @@ pub const OBJECTS: &[Object] = &[
         "INSERT (id, body, reason, detail, sqs_message_id, sent_at, receive_count, source)",
         "SELECT, UPDATE (reason, detail), DELETE",
     ),
+    table(
+        "aws_report_account_event",
+        "INSERT (id, occurred_at, detail_type, account, region, tenant, resources, detail)",
+        "",
+    ),
     operated("aws_report_replay", "", "SELECT, INSERT, UPDATE, DELETE"),
     operated("aws_report_replay_part", "", "SELECT, INSERT, DELETE"),
     table("aws_report_backfill", "SELECT, INSERT, UPDATE", ""),

@@ -1,5 +1,6 @@
 //! The store: the only code that runs SQL on the report tables.
 
+mod account_events;
 mod backfill;
 mod baseline;
 mod check;
@@ -36,7 +37,7 @@ pub(crate) use dead_letters::{Letter, Line, Selection};
 pub use error::Error;
 pub(crate) use error::{Refusal, Violation};
 pub(crate) use replay::{Done, Totals};
-pub(crate) use write::{DeadLetter, Written};
+pub(crate) use write::{DeadLetter, Others, Written};
 
 use crate::batch::Kept;
 use crate::classify::machine::MachineRules;

@@ -11,7 +11,7 @@ use super::{Checkpoint, Error, Refusal, Store};
 use crate::batch::Columns;
 use crate::classify::machine::Interaction;
 use crate::row::columns::{DETAIL, Get, REPORT};
-use crate::row::{EventRow, ReportRow, Tags};
+use crate::row::{AccountEvent, EventRow, ReportRow, Tags};
 
 /// A body that became no report row.
 #[derive(Debug, Clone)]
@@ -32,6 +32,13 @@ pub struct DeadLetter<'a> {
     pub(crate) sent_at: Option<OffsetDateTime>,
     /// SQS `ApproximateReceiveCount`.
     pub(crate) receive_count: Option<i32>,
+}
+
+/// What a batch holds beside the rows of SES events.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Others<'a> {
+    pub(crate) dead_letters: &'a [DeadLetter<'a>],
+    pub(crate) account_events: &'a [&'a AccountEvent],
 }
 
 /// What a transaction changed.
@@ -61,22 +68,24 @@ impl Store {
         rows: &[&EventRow],
         dead_letters: &[DeadLetter<'_>],
     ) -> Result<Written, Error> {
-        self.write_with(rows, dead_letters, &Checkpoint::Nothing).await
+        let others = Others { dead_letters, ..Others::default() };
+        self.write_with(rows, others, &Checkpoint::Nothing).await
     }
 
-    /// The same, with a checkpoint that is committed in the same transaction or not at all.
+    /// The same with other things, and with a checkpoint that is committed in the same transaction or not at
+    /// all.
     ///
     /// # Errors
     /// As [`Store::write`], and [`Error::TakenOver`] and [`Error::Already`] as [`Checkpoint`] says.
     pub(crate) async fn write_with(
         &self,
         rows: &[&EventRow],
-        dead_letters: &[DeadLetter<'_>],
+        others: Others<'_>,
         checkpoint: &Checkpoint<'_>,
     ) -> Result<Written, Error> {
         for _ in 1..LAYOUTS {
             let columns = Columns::of(rows.iter().copied(), self.known(|known| known.kept));
-            match self.try_write(&columns, dead_letters, checkpoint).await {
+            match self.try_write(&columns, others, checkpoint).await {
                 // A month was dropped, or detached by hand.
                 Err(Error::MissingPartition | Error::Expired) => {
                     self.known(|known| known.months.clear());
@@ -86,7 +95,7 @@ impl Store {
             }
         }
         let columns = Columns::of(rows.iter().copied(), self.known(|known| known.kept));
-        match self.try_write(&columns, dead_letters, checkpoint).await {
+        match self.try_write(&columns, others, checkpoint).await {
             // It was just made, and still there is none: the row is to blame.
             Err(Error::MissingPartition) => Err(Error::Refused(Refusal {
                 code: "23514".to_owned(),
@@ -106,7 +115,8 @@ impl Store {
         dead_letters: &[DeadLetter<'_>],
     ) -> Result<Written, Error> {
         let columns = Columns::of_reports(reports);
-        self.try_write(&columns, dead_letters, &Checkpoint::Nothing).await
+        let others = Others { dead_letters, ..Others::default() };
+        self.try_write(&columns, others, &Checkpoint::Nothing).await
     }
 
     /// Writes a batch and rolls it back: whether PostgreSQL would accept it.
@@ -129,8 +139,9 @@ impl Store {
     ) -> Result<(), Error> {
         let columns = Columns::of(rows.iter().copied(), self.known(|known| known.kept));
         self.ensure_months(&columns, limits).await?;
+        let others = Others { dead_letters, ..Others::default() };
         self.limited_transaction("probe", limits.trial(), async |connection| {
-            self.write_in(connection, &columns, dead_letters, &Checkpoint::Nothing).await
+            self.write_in(connection, &columns, others, &Checkpoint::Nothing).await
         })
         .await?;
         Ok(())
@@ -139,14 +150,14 @@ impl Store {
     async fn try_write(
         &self,
         columns: &Columns<'_>,
-        dead_letters: &[DeadLetter<'_>],
+        others: Others<'_>,
         checkpoint: &Checkpoint<'_>,
     ) -> Result<Written, Error> {
         let limits = Limits::of(self.timeout).lock(LOCK_TIMEOUT);
         self.ensure_months(columns, limits).await?;
         let written = self
             .limited_transaction("write a batch", limits, async |connection| {
-                self.write_in(connection, columns, dead_letters, checkpoint).await
+                self.write_in(connection, columns, others, checkpoint).await
             })
             .await?;
         self.known(|known| {
@@ -171,7 +182,7 @@ impl Store {
         &self,
         connection: &mut PgConnection,
         columns: &Columns<'_>,
-        dead_letters: &[DeadLetter<'_>],
+        others: Others<'_>,
         checkpoint: &Checkpoint<'_>,
     ) -> Result<Written, Error> {
         self.claim(connection, checkpoint).await?;
@@ -190,8 +201,12 @@ impl Store {
                 .await?;
         }
         let mut written = Written { expired: columns.expired, ..Written::default() };
-        if !dead_letters.is_empty() {
-            written.dead_letters = self.insert_dead_letters(connection, dead_letters).await?;
+        if !others.dead_letters.is_empty() {
+            written.dead_letters =
+                self.insert_dead_letters(connection, others.dead_letters).await?;
+        }
+        if !others.account_events.is_empty() {
+            self.insert_account_events(connection, others.account_events).await?;
         }
         if !columns.reports.is_empty() {
             (written.details, written.reports) = self.upsert(connection, columns).await?;

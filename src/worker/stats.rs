@@ -100,25 +100,22 @@ impl Stats {
     pub(super) fn written(&self, part: &[Pending], changed: Written) {
         let mut events = 0;
         for pending in part {
-            match &pending.outcome {
-                Outcome::Events(rows) => events += rows.len(),
-                Outcome::Acknowledged(what) => {
-                    self.acknowledged.fetch_add(1, Ordering::Relaxed);
-                    counter!(metrics::MESSAGES_ACKNOWLEDGED, "kind" => what.to_string())
-                        .increment(1);
-                    tracing::debug!(sqs_message_id = pending.message.id, "acknowledged: {what}");
-                }
-                Outcome::DeadLetter(rejection) => {
-                    let reason = rejection.reason;
-                    self.dead_letters.fetch_add(1, Ordering::Relaxed);
-                    counter!(metrics::DEAD_LETTERS, "reason" => reason.to_string()).increment(1);
-                    if let Some(letters) = self.dead_letter_lines.add(1) {
-                        tracing::warn!(
-                            sqs_message_id = pending.message.id,
-                            letters,
-                            "dead letter: {reason}"
-                        );
-                    }
+            events += pending.outcome.rows().len();
+            if let Some(what) = pending.outcome.acknowledged() {
+                self.acknowledged.fetch_add(1, Ordering::Relaxed);
+                counter!(metrics::MESSAGES_ACKNOWLEDGED, "kind" => what.to_string()).increment(1);
+                tracing::debug!(sqs_message_id = pending.message.id, "acknowledged: {what}");
+            }
+            if let Outcome::DeadLetter(rejection) = &pending.outcome {
+                let reason = rejection.reason;
+                self.dead_letters.fetch_add(1, Ordering::Relaxed);
+                counter!(metrics::DEAD_LETTERS, "reason" => reason.to_string()).increment(1);
+                if let Some(letters) = self.dead_letter_lines.add(1) {
+                    tracing::warn!(
+                        sqs_message_id = pending.message.id,
+                        letters,
+                        "dead letter: {reason}"
+                    );
                 }
             }
         }

@@ -27,6 +27,11 @@ pub fn hold(body: &str) -> &'static str {
             rows.iter().for_each(can_be_stored);
             "events"
         }
+        Outcome::AccountEvents { events, rows } => {
+            assert!(!events.is_empty());
+            rows.iter().for_each(can_be_stored);
+            "account events"
+        }
         Outcome::Acknowledged(_) => "acknowledged",
         Outcome::DeadLetter(rejection) => {
             assert!(!rejection.reason.to_string().is_empty());

@@ -7,6 +7,7 @@
 #![expect(clippy::expect_used, reason = "a test fails by panicking")]
 #![expect(unreachable_pub, reason = "nothing here is reachable")]
 
+mod account_events;
 mod backfill;
 mod baseline;
 mod blame;

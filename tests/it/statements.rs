@@ -13,7 +13,7 @@ const VERBS: [&str; 17] = [
 /// Where the SQL of the program is: files and folders.
 const PLACES: [&str; 3] = ["src/store", "src/schema", "src/retention.rs"];
 /// Texts that begin like a statement and have no name, by file.
-const WITHOUT_NAME: [(&str, &str); 5] = [
+const WITHOUT_NAME: [(&str, &str); 4] = [
     // Rights and SQL that `ses-reports grants` prints. The migrator runs it as `grant the rights of
     // this version`.
     ("src/schema/grants.rs", ""),
@@ -23,8 +23,6 @@ const WITHOUT_NAME: [(&str, &str); 5] = [
     ("src/schema/regrant.rs", "COMMENT ON SCHEMA"),
     // What `migrate verify` tells people to run.
     ("src/schema/verify.rs", "ALTER TABLE aws_report_detail DETACH PARTITION"),
-    // How PostgreSQL describes an index that `migrate verify` accepts.
-    ("src/schema/catalog.rs", "CREATE INDEX aws_reports_tags ON"),
 ];
 
 fn root() -> &'static Path {

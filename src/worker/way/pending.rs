@@ -3,7 +3,7 @@
 use crate::decode::Outcome;
 use crate::ingest::Blocked;
 use crate::queue::Message;
-use crate::row::EventRow;
+use crate::row::{AccountEvent, EventRow};
 use crate::worker::flow::budget::Share;
 use crate::worker::flow::leases::LeaseId;
 
@@ -25,6 +25,7 @@ impl Pending {
     pub(crate) fn rows(&self) -> usize {
         match &self.outcome {
             Outcome::Events(rows) => rows.len(),
+            Outcome::AccountEvents { events, rows } => events.len() + rows.len(),
             Outcome::Acknowledged(_) | Outcome::DeadLetter(_) => 1,
         }
     }
@@ -40,7 +41,9 @@ pub(crate) struct Held {
 /// Bytes that a message takes while it is held, and that it adds to a batch: its body, and what
 /// that became.
 pub(crate) fn weight(message: &Message, outcome: &Outcome) -> usize {
-    message.body.len() + outcome.rows().iter().map(EventRow::bytes).sum::<usize>()
+    let rows = outcome.rows().iter().map(EventRow::bytes);
+    let account_events = outcome.account_events().iter().map(AccountEvent::bytes);
+    message.body.len() + rows.chain(account_events).sum::<usize>()
 }
 
 /// A message whose rows are committed.

@@ -10,8 +10,8 @@ use super::pending::{Deletable, Held, Pending};
 use crate::decode::identity::dead_letter_id;
 use crate::decode::{Outcome, Reason, Rejection};
 use crate::ingest::{Blocked, Breaker, Destination, Stop, Trouble, ingest, lock_holder, probe};
-use crate::row::EventRow;
-use crate::store::{DeadLetter, Error, Refusal, Store, Written};
+use crate::row::{AccountEvent, EventRow};
+use crate::store::{Checkpoint, DeadLetter, Error, Others, Refusal, Store, Written};
 use crate::worker::flow::leases::Leases;
 use crate::worker::health::Health;
 use crate::worker::idle::IdleTracker;
@@ -94,8 +94,11 @@ impl Destination for Tables {
         let rows: Vec<&EventRow> = part.iter().flat_map(|pending| pending.outcome.rows()).collect();
         let dead_letters: Vec<DeadLetter<'_>> =
             part.iter().filter_map(|pending| dead_letter(pending, &self.shared.source)).collect();
+        let account_events: Vec<&AccountEvent> =
+            part.iter().flat_map(|pending| pending.outcome.account_events()).collect();
+        let others = Others { dead_letters: &dead_letters, account_events: &account_events };
         let began = Instant::now();
-        let written = self.shared.store.write(&rows, &dead_letters).await;
+        let written = self.shared.store.write_with(&rows, others, &Checkpoint::Nothing).await;
         match &written {
             Ok(_) => stats::committed(part, began.elapsed()),
             Err(_) => stats::write_failed(),
