@@ -30,6 +30,7 @@ mod kept;
 mod layers;
 mod logs;
 mod machines;
+mod meaning;
 mod migrate;
 mod migrators;
 mod model;
