@@ -37,8 +37,9 @@ pub(super) struct Recipient<'a> {
     pub(super) ambiguous: bool,
     /// Whether its report counts the event: of several whom it may concern, the first by address does.
     pub(super) counts_event: bool,
-    /// Whether its report counts the message: of all destinations, the first by address does.
-    pub(super) counts_message: bool,
+    /// Whether its report counts the message: of all destinations, the first by address does. `None` where
+    /// there is no other.
+    pub(super) counts_message: Option<bool>,
 }
 
 impl Recipient<'_> {
@@ -57,6 +58,7 @@ impl<'a> Recipients<'a> {
     ) -> Result<Self, Rejection> {
         let read = |list: Option<Json<'a>>| list.map_or_else(|| Ok(Self::default()), Self::of);
         let (listed, sent_to) = (read(list)?, read(destination)?);
+        let destinations = sent_to.named.len();
         let first_destination = sent_to.first_by_address().map(str::to_owned);
         let mut found = if listed.named.is_empty() {
             let may_be_any = kind.recipients_key().is_some() || names_nobody(kind);
@@ -73,7 +75,7 @@ impl<'a> Recipients<'a> {
         if *kind == Kind::Known(Milestone::Complaint) && found.named.len() > 1 {
             found.named.iter_mut().for_each(|one| one.ambiguous = true);
         }
-        found.choose_who_counts(first_destination);
+        found.choose_who_counts(destinations, first_destination);
         Ok(found)
     }
 
@@ -84,7 +86,7 @@ impl<'a> Recipients<'a> {
 
     /// An event that may concern several, and a message to several, are each counted by one report. Which
     /// one does not depend on the order of events, because each of them names all destinations.
-    fn choose_who_counts(&mut self, first_destination: Option<String>) {
+    fn choose_who_counts(&mut self, destinations: usize, first_destination: Option<String>) {
         if self.named.len() > 1 {
             let candidates = self.named.iter().filter(|one| one.ambiguous);
             if let Some(first) = candidates.map(|one| one.address.clone()).min() {
@@ -93,11 +95,11 @@ impl<'a> Recipients<'a> {
                 }
             }
         }
-        if let Some(first) =
-            first_destination.or_else(|| self.first_by_address().map(str::to_owned))
-        {
+        // A message to one recipient is counted by its only report, which need not say so.
+        if destinations.max(self.named.len()) > 1 {
+            let first = first_destination.or_else(|| self.first_by_address().map(str::to_owned));
             for one in &mut self.named {
-                one.counts_message = one.address == first;
+                one.counts_message = first.as_ref().map(|first| one.address == *first);
             }
         }
     }
@@ -128,7 +130,7 @@ impl<'a> Recipients<'a> {
                         named: None,
                         ambiguous: false,
                         counts_event: true,
-                        counts_message: true,
+                        counts_message: None,
                     });
                 }
             }

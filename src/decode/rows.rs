@@ -98,7 +98,7 @@ fn row<'a>(
             bounce,
             complaint: facts.complaint_of(&recipient),
             not_spam_at: facts.is_not_spam().then_some(event.time),
-            counts_message: Some(recipient.counts_message),
+            counts_message: recipient.counts_message,
             provider: meaning.provider(&recipient).map(str::to_owned),
             tags: mail.tags.clone(),
         },

@@ -266,7 +266,8 @@ impl Store {
 
 type Query<'q, O> = QueryAs<'q, Postgres, O, PgArguments>;
 
-/// Binds a column of some rows.
+/// Binds a column of some rows. `UNNEST` fills what is missing at the end of an array with NULL, so a column of
+/// which a batch says nothing costs nothing.
 fn bind<'q, R: 'q, O>(
     query: Query<'q, O>,
     get: &Get<R>,
@@ -275,10 +276,17 @@ fn bind<'q, R: 'q, O>(
     match get {
         Get::Uuid(of) => query.bind(rows.map(of).collect::<Vec<_>>()),
         Get::Number(of) => query.bind(rows.map(of).collect::<Vec<_>>()),
-        Get::Text(of, _) => query.bind(rows.map(of).collect::<Vec<_>>()),
+        Get::Text(of, _) => query.bind(without_last_nulls(rows.map(of))),
         Get::Json(of) => query.bind(rows.map(of).collect::<Vec<_>>()),
-        Get::Time(of) => query.bind(rows.map(of).collect::<Vec<_>>()),
-        Get::Flag(of) => query.bind(rows.map(of).collect::<Vec<_>>()),
-        Get::Tags(of) => query.bind(rows.map(|row| of(row).map(Tags::to_json)).collect::<Vec<_>>()),
+        Get::Time(of) => query.bind(without_last_nulls(rows.map(of))),
+        Get::Flag(of) => query.bind(without_last_nulls(rows.map(of))),
+        Get::Tags(of) => query.bind(without_last_nulls(rows.map(|row| of(row).map(Tags::to_json)))),
     }
+}
+
+fn without_last_nulls<T>(values: impl Iterator<Item = Option<T>>) -> Vec<Option<T>> {
+    let mut values: Vec<_> = values.collect();
+    let last = values.iter().rposition(Option::is_some);
+    values.truncate(last.map_or(0, |last| last + 1));
+    values
 }

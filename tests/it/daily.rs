@@ -60,7 +60,7 @@ const RECOUNT: &str = r#"
         count(*) FILTER (WHERE rejected) AS rejected,
         count(*) FILTER (WHERE unrendered) AS rendering_failed,
         count(*) FILTER (WHERE delayed) AS delayed,
-        count(*) FILTER (WHERE counts_message AND (delivered IS NOT NULL OR opened OR clicked)) AS messages_delivered
+        count(*) FILTER (WHERE counts_message IS NOT FALSE AND (delivered IS NOT NULL OR opened OR clicked)) AS messages_delivered
     FROM facts GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"#;
 
 #[tokio::test]

@@ -125,7 +125,7 @@ async fn a_pooler_that_hides_itself_is_found_out() {
         .await;
     let looks_right = migrate("ignore_startup_parameters = options\n").await;
     assert_eq!(looks_right.code, Some(2), "{}", looks_right.stderr);
-    assert!(looks_right.stderr.contains("another session"), "{}", looks_right.stderr);
+    assert!(looks_right.stderr.contains("a different session"), "{}", looks_right.stderr);
     assert!(database.one::<bool>("SELECT to_regnamespace('aws_reports') IS NULL").await);
     // One that gives each client a session of its own is as good as none.
     let by_session = migrate("ignore_startup_parameters = options\npool_mode = session\n").await;
