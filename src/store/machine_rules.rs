@@ -53,7 +53,7 @@ impl Store {
                         CASE WHEN kind = 'network' THEN network(value::inet)::text ELSE value END AS value
                     FROM {schema}.aws_report_machine_rule WHERE is_enabled",
                 );
-                Ok(sqlx::query_as(read).persistent(self.prepared).fetch_all(connection).await?)
+                Ok(sqlx::query_as(read).persistent(false).fetch_all(connection).await?)
             })
             .await?;
         let (mut rules, mut unusable) = (Vec::new(), Vec::new());
@@ -90,7 +90,7 @@ impl Store {
                 SELECT version FROM {schema}.aws_report_backfill WHERE name = $1",
             );
             let held: Option<Option<String>> = sqlx::query_scalar(read)
-                .persistent(self.prepared)
+                .persistent(false)
                 .bind(CLASSES)
                 .fetch_optional(&mut *connection)
                 .await?;
