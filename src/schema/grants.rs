@@ -80,7 +80,7 @@ pub const OBJECTS: &[Object] = &[
     operated("aws_report_machine_rule", "SELECT", "INSERT, UPDATE, DELETE"),
     table("aws_report_retention", "SELECT", ""),
     table("aws_report_stale_day", "SELECT", ""),
-    table("aws_report_daily", "SELECT (day, updated_at)", ""),
+    table("aws_report_daily", "", ""),
     table("aws_report_daily_bounce", "", ""),
     table("aws_report_daily_tag", "", ""),
     table("aws_report_daily_note", "SELECT (noted_at)", ""),

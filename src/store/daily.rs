@@ -70,16 +70,14 @@ impl Store {
         .await
     }
 
-    /// Days whose figures are out of date, the newest first, but for those counted less than
-    /// `at_most_every` ago.
+    /// Days whose figures have to be counted again, the newest first.
     ///
     /// # Errors
     /// When PostgreSQL cannot be reached or refuses.
-    pub(crate) async fn stale_days(&self, at_most_every: Duration) -> Result<Vec<Date>, Error> {
+    pub(crate) async fn stale_days(&self) -> Result<Vec<Date>, Error> {
         self.transaction("find days to count again", async |connection| {
             Ok(sqlx::query_scalar(AssertSqlSafe(self.statements.stale_days.as_str()))
                 .persistent(self.prepared)
-                .bind(at_most_every.as_secs_f64())
                 .fetch_all(connection)
                 .await?)
         })

@@ -1,5 +1,7 @@
 //! The figures of each day, the views, and the indexes that answer questions.
 
+use std::cell::Cell;
+
 use serde_json::{Value, json};
 use sqlx::AssertSqlSafe;
 
@@ -269,6 +271,27 @@ async fn only_days_that_changed_are_counted_anew() {
     assert_eq!(then[0], first[0], "the day without news is left alone");
     assert_ne!(then[1]["version"], first[1]["version"]);
     assert_eq!((&first[1]["delivered"], &then[1]["delivered"]), (&json!(0), &json!(1)));
+}
+
+#[tokio::test]
+async fn a_day_whose_mail_never_rests_is_counted_again_all_the_same() {
+    let (queue, database) = (Queue::in_memory().await, Database::migrated().await);
+    let jane = ["jane@example.com"];
+    queue.send(&[event::send(&message_id(0), &jane).to_string()]).await;
+    Worker::until_idle(&database, &queue.url, &[]).await;
+    // As a migration asks for it.
+    database
+        .execute("INSERT INTO aws_report_stale_day (day) SELECT day FROM aws_report_daily")
+        .await;
+    let sent = Cell::new(0);
+    let mut worker = Worker::start(&database, &queue.url, &[]);
+    eventually("the day is counted again", || async {
+        sent.set(sent.get() + 1);
+        queue.send(&[event::send(&message_id(sent.get()), &jane).to_string()]).await;
+        database.one("SELECT NOT EXISTS (SELECT FROM aws_report_stale_day)").await
+    })
+    .await;
+    assert!(worker.terminate().await.0.success(), "{}", worker.log());
 }
 
 #[tokio::test]

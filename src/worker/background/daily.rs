@@ -51,7 +51,7 @@ async fn round(store: &Store, crowded: &LogThrottle, rested: &mut Instant) -> Re
         return Ok(());
     }
     // The newest first.
-    if let Some(day) = store.stale_days(EVERY).await?.first() {
+    if let Some(day) = store.stale_days().await?.first() {
         let began = Instant::now();
         count(store, *day).await?;
         *rested = Instant::now() + began.elapsed() * REST;
@@ -84,7 +84,7 @@ pub(crate) async fn refresh_all(store: &Store) -> Result<(), Error> {
             None => tokio::time::sleep(ASK_AGAIN).await,
         }
     }
-    for day in store.stale_days(Duration::ZERO).await? {
+    for day in store.stale_days().await? {
         while !count(store, day).await? {
             tokio::time::sleep(ASK_AGAIN).await;
         }
