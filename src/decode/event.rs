@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use time::macros::datetime;
 use time::{Duration, OffsetDateTime};
 
+use super::auto_reply::is_auto_reply;
 use super::identity::{self, Fact};
 use super::json::{Json, Object};
 use super::kind::{self, Kind};
@@ -159,13 +160,11 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// The bounce of a recipient. SES takes answers of people and of their out-of-office programs for
-    /// bounces of Transient/General; the difference is that no server has said anything.
+    /// The bounce of a recipient.
     pub(super) fn bounce_of(&self, recipient: &Recipient<'_>) -> Option<Bounce> {
         let mut bounce = self.bounce.clone()?;
-        let is_general =
-            bounce.bounce_type == "Transient" && bounce.sub_type.as_deref() == Some("General");
-        if is_general && self.is_unreported && recipient.has_no_report() {
+        let is_unreported = || self.is_unreported && recipient.has_no_report();
+        if is_auto_reply(&bounce.bounce_type, bounce.sub_type.as_deref(), is_unreported) {
             AUTO_REPLY.clone_into(&mut bounce.bounce_type);
         }
         bounce.counts = recipient.counts_event;

@@ -56,27 +56,45 @@ impl<'m, 'a> Meaning<'m, 'a> {
         {
             return class;
         }
-        let entry = entry(recipient);
-        let text = |key| entry.as_ref().and_then(|entry| entry.non_empty_str(key));
-        let (status, diagnostic) = (text("status"), text("diagnosticCode"));
         let is_delay = *self.kind == Kind::Known(Milestone::DeliveryDelay);
-        let class = bounce::class(&Evidence {
+        let of_ses = Evidence {
             bounce_type: bounce.map(|bounce| bounce.bounce_type.as_str()),
             sub_type: bounce.and_then(|bounce| bounce.sub_type.as_deref()),
             delay_type: is_delay.then(|| self.delay_type.as_deref().unwrap_or_default()),
-            status: status.as_deref(),
-            diagnostic: diagnostic.as_deref(),
-        });
+            ..Evidence::default()
+        };
+        let class = class_of(of_ses, entry(recipient).as_ref());
         self.last = written.map(|written| (written, class));
         class
     }
 
     /// The recipient's mailbox provider.
     pub(super) fn provider(&self, recipient: &Recipient<'a>) -> Option<&'static str> {
-        let diagnostic = entry(recipient).and_then(|entry| entry.non_empty_str("diagnosticCode"));
-        let answer = diagnostic.as_deref().or(self.smtp_response.as_deref());
-        provider::of_address(&recipient.address, self.isp_tag, answer)
+        let entry = entry(recipient);
+        provider_of(&recipient.address, self.isp_tag, entry.as_ref(), self.smtp_response.as_deref())
     }
+}
+
+/// The class of what SES says, together with what the recipient's entry quotes of a server.
+pub(super) fn class_of(of_ses: Evidence<'_>, entry: Option<&Object<'_>>) -> Option<BounceClass> {
+    let text = |key| entry.and_then(|entry| entry.non_empty_str(key));
+    let (status, diagnostic) = (text("status"), text("diagnosticCode"));
+    bounce::class(&Evidence {
+        status: status.as_deref(),
+        diagnostic: diagnostic.as_deref(),
+        ..of_ses
+    })
+}
+
+/// The provider of a recipient, whose server's answer is in its entry, or that of a delivery.
+pub(super) fn provider_of(
+    address: &str,
+    isp_tag: Option<&str>,
+    entry: Option<&Object<'_>>,
+    smtp_response: Option<&str>,
+) -> Option<&'static str> {
+    let diagnostic = entry.and_then(|entry| entry.non_empty_str("diagnosticCode"));
+    provider::of_address(address, isp_tag, diagnostic.as_deref().or(smtp_response))
 }
 
 /// The recipient's entry in the event's list.

@@ -3,11 +3,12 @@
 //! `envelope` takes the event out of what carries it, `event`, `mail` and `recipients` read it, and
 //! `rows` and `other_info` build what is stored; `account_event` reads events that are about no mail. All of
 //! them read `json`, whose values are slices of the body. `kind`, `address`, `domain`, `timestamp`, `text`,
-//! `tags`, `links`, `said` and `identity` each know one thing about what SES writes, and `meaning` asks
+//! `tags`, `links`, `said`, `auto_reply` and `identity` each know one thing about what SES writes, and `meaning` asks
 //! `classify` what it means.
 
 mod account_event;
 pub mod address;
+mod auto_reply;
 pub(crate) mod baseline;
 mod domain;
 mod envelope;

@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use super::address;
+use super::auto_reply::says_nothing;
 use super::json::Json;
 use super::kind::Kind;
 use super::outcome::{Reason, Rejection};
-use super::stored::says_nothing;
 use crate::row::{EventRow, Milestone};
 
 /// More recipients than rows fit into [`super::MOST_BYTES`], whatever they are called. SES takes 50.

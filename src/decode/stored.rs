@@ -1,8 +1,9 @@
 //! A bounce, a delay or a delivery that is stored, read again by the present rules of `classify`.
 
+use super::auto_reply::{is_auto_reply, says_nothing};
 use super::json::{Json, Object};
-use crate::classify::bounce::{self, Evidence};
-use crate::classify::provider;
+use super::meaning::{class_of, provider_of};
+use crate::classify::bounce::{BounceClass, Evidence};
 use crate::row::AUTO_REPLY;
 
 /// What is stored of an event about one recipient.
@@ -19,15 +20,13 @@ impl<'a> StoredEvent<'a> {
         Self { own: object(own).unwrap_or_default(), entry: entry.and_then(object) }
     }
 
-    /// The bounce type, as `Facts::bounce_of` tells it.
+    /// The bounce type, [`AUTO_REPLY`] where it is one.
     pub(crate) fn bounce_type(&self) -> Option<String> {
         let own = |key| self.own.non_empty_str(key);
         let bounce_type = own("bounceType")?;
         let is_unreported =
-            own("reportingMTA").is_none() && self.entry.as_ref().is_some_and(says_nothing);
-        let is_general =
-            bounce_type == "Transient" && own("bounceSubType").as_deref() == Some("General");
-        Some(if is_general && is_unreported {
+            || own("reportingMTA").is_none() && self.entry.as_ref().is_some_and(says_nothing);
+        Some(if is_auto_reply(&bounce_type, own("bounceSubType").as_deref(), is_unreported) {
             AUTO_REPLY.to_owned()
         } else {
             bounce_type.into_owned()
@@ -37,29 +36,20 @@ impl<'a> StoredEvent<'a> {
     /// Why the mail bounced or was delayed.
     pub(crate) fn class(&self, is_delay: bool) -> Option<&'static str> {
         let own = |key| self.own.non_empty_str(key);
-        let of_entry = |key| self.entry.as_ref().and_then(|entry| entry.non_empty_str(key));
-        let (status, diagnostic) = (of_entry("status"), of_entry("diagnosticCode"));
         let (bounce_type, sub_type, delay_type) =
             (self.bounce_type(), own("bounceSubType"), own("delayType"));
-        let class = bounce::class(&Evidence {
+        let of_ses = Evidence {
             bounce_type: bounce_type.as_deref(),
             sub_type: sub_type.as_deref(),
             delay_type: is_delay.then(|| delay_type.as_deref().unwrap_or_default()),
-            status: status.as_deref(),
-            diagnostic: diagnostic.as_deref(),
-        });
-        class.map(bounce::BounceClass::name)
+            ..Evidence::default()
+        };
+        class_of(of_ses, self.entry.as_ref()).map(BounceClass::name)
     }
 
     /// The provider of a recipient, by its address or by what its server said.
     pub(crate) fn provider(&self, address: &str) -> Option<&'static str> {
-        let of_entry = self.entry.as_ref().and_then(|entry| entry.non_empty_str("diagnosticCode"));
-        let answer = of_entry.or_else(|| self.own.non_empty_str("smtpResponse"));
-        provider::of_address(address, None, answer.as_deref())
+        let smtp_response = self.own.non_empty_str("smtpResponse");
+        provider_of(address, None, self.entry.as_ref(), smtp_response.as_deref())
     }
-}
-
-/// Whether an entry quotes nothing of a delivery report.
-pub(super) fn says_nothing(entry: &Object<'_>) -> bool {
-    ["action", "status", "diagnosticCode"].iter().all(|key| entry.non_empty_str(key).is_none())
 }
