@@ -147,12 +147,13 @@ class Story:
 
     def tell(self) -> None:
         alice = self.sent_by_ses("alice@example.com", "Your invoice", "invoice")
+        # So soon after the delivery it is a scanner; alice reads her mail minutes later.
         self.engagement("Open", alice, minutes(0.02))
-        self.engagement("Open", alice, minutes(0.05))
+        self.engagement("Open", alice, minutes(2))
         link = {"link": "https://shop.example/pay", "linkTags": None}
-        self.engagement("Click", alice, minutes(0.03), **link)
+        self.engagement("Click", alice, minutes(3), **link)
         # SNS delivers at least once: the very same event again.
-        self.engagement("Click", alice, minutes(0.03), **link)
+        self.engagement("Click", alice, minutes(3), **link)
 
         bob = self.mail(["bob@example.com"], "Your invoice", "invoice")
         self.send(bob)

@@ -12,8 +12,8 @@ SELECT state, bounce_kind, count(*) AS reports,
     string_agg(split_part(user_email, '@', 1), ', ' ORDER BY user_email) AS recipients
 FROM aws_report_states GROUP BY state, bounce_kind ORDER BY state, bounce_kind;
 
-\echo '== The events of the mail to alice'
-SELECT to_char("timestamp", 'HH24:MI:SS') AS time, event_type, what
+\echo '== The events of the mail to alice (a scanner opened it at once)'
+SELECT to_char("timestamp", 'HH24:MI:SS') AS time, event_type, class, what
 FROM aws_report_timeline
 WHERE user_email = aws_report_email('Alice <ALICE@example.com>')
 ORDER BY "timestamp", event_type;
@@ -23,10 +23,10 @@ SELECT user_email, delivery_at IS NOT NULL AS delivered, bounce_at IS NOT NULL A
     complaint_at IS NOT NULL AS complained, open_count AS opens
 FROM aws_reports WHERE subject = 'Team update' ORDER BY user_email;
 
-\echo '== Rates by day and kind of mail (suppressed addresses and auto-replies are not bounces)'
+\echo '== Rates by day and kind of mail (suppressed addresses and auto-replies are not bounces, and only people open)'
 SELECT day, report_name, sent, delivered, bounced_hard AS hard, bounced_soft AS soft,
     bounced_suppressed AS suppressed, complained, round(bounce_rate, 1) AS bounce_percent, round(complaint_rate, 1) AS complaint_percent,
-    round(open_rate, 1) AS open_percent
+    round(human_open_rate, 1) AS open_percent
 FROM aws_report_daily JOIN aws_report_type ON aws_report_type.id = report_type
 ORDER BY day, source_domain, report_name;
 
